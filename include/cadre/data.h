@@ -1,0 +1,135 @@
+/*
+ * Data: datasets, the sampler that shares their samples out over ranks, and the loader that fills batches ahead of the training.
+ *
+ * Which samples make up which batch is a function of seed, epoch, batch size and world alone, and augmentation one of seed, epoch and
+ * sample index: neither depends on threads, timing or how often the run was interrupted.
+ */
+#ifndef CADRE_DATA_H
+#define CADRE_DATA_H
+
+#include "cadre/state.h"
+#include "cadre/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- datasets ---------------------------------------------------------------------------------------------------------- */
+
+/** A dataset is two callbacks. A sample is `sample_floats` float32 values and one int64 label. Plain struct; copied by the loader, which calls
+ *  `get` from its prefetch thread (one at a time). */
+typedef struct cadre_dataset {
+    int64_t (*count)(void *user);
+    /** Write sample `index` in [0, count) to `values` and `label`. Answers a status. */
+    int (*get)(void *user, int64_t index, float *values, int64_t *label);
+    void *user;
+    int channels, height, width; /* sample_floats = channels * height * width, row-major */
+} cadre_dataset;
+
+/** Images and labels of an IDX pair (MNIST and its kin), whole in memory as bytes; get() gives (byte / 255 - mean) / std. */
+typedef struct cadre_idx cadre_idx;
+
+/**
+ * Read an IDX pair from `directory`: train-images-idx3-ubyte and train-labels-idx1-ubyte (train true) or t10k-..., each plain or with ".gz". Also takes
+ * the names with "." for "-idx". Checked before use: magic, dimensions, length, equal counts, nothing behind the end (CADRE_ECORRUPT names file and
+ * fault); CADRE_ENOENT lists what was looked for. 4-dimensional images (idx4: count, channels, height, width) are taken too.
+ */
+CADRE_API int cadre_idx_open(const char *directory, bool train, cadre_idx **out);
+CADRE_API void cadre_idx_free(cadre_idx *idx);
+/** A dataset over it, borrowed: `idx` must outlive it. Values are normalised with the given mean and std per channel value (Fashion-MNIST: 0.2860, 0.3530). */
+CADRE_API int cadre_idx_dataset(cadre_idx *idx, float mean, float std, cadre_dataset *out);
+CADRE_API int64_t cadre_idx_count(const cadre_idx *idx);
+/** Highest label + 1. */
+CADRE_API int cadre_idx_classes(const cadre_idx *idx);
+
+/* ---- sampler ------------------------------------------------------------------------------------------------------------ */
+
+/**
+ * Shares the samples of an epoch out over ranks. The epoch's order is a permutation (Fisher-Yates over Philox) that depends on seed and
+ * epoch alone; global batch k is its samples [k * B, (k + 1) * B), B = batch_size * world, and rank r takes the r-th of its `world` equal
+ * runs. The last, short batch is dropped (drop_last) or split as evenly as it goes, lower ranks first; then a rank may get none.
+ * The position is the number of samples consumed by all ranks together, so that it means the same for any world.
+ */
+typedef struct cadre_sampler {
+    int64_t count;    /* samples in the dataset */
+    int64_t batch_size; /* per rank */
+    int rank, world;
+    bool shuffle, drop_last;
+    uint64_t seed;
+    int64_t epoch;
+    int64_t consumed; /* by all ranks, in this epoch */
+    int64_t *order;   /* the epoch's permutation; NULL: not made, or not shuffled */
+} cadre_sampler;
+
+CADRE_API int cadre_sampler_init(cadre_sampler *sampler, int64_t count, int64_t batch_size, int rank, int world, bool shuffle,
+                                 bool drop_last, uint64_t seed);
+CADRE_API void cadre_sampler_done(cadre_sampler *sampler);
+/** Go to `consumed` samples into `epoch` (a multiple of the global batch, or the epoch's end). */
+CADRE_API int cadre_sampler_seek(cadre_sampler *sampler, int64_t epoch, int64_t consumed);
+/** This rank's part of the next global batch: up to batch_size indices and their number. Returns CADRE_STOP at the epoch's end. */
+CADRE_API int cadre_sampler_next(cadre_sampler *sampler, int64_t *indices, int64_t *taken);
+/** Global batches in an epoch. */
+CADRE_API int64_t cadre_sampler_batches(const cadre_sampler *sampler);
+
+/* ---- augmentation --------------------------------------------------------------------------------------------------------- */
+
+/** What is done to a training image, in this order; zero is nothing. */
+typedef struct cadre_augment {
+    int crop_padding;     /* pixels of zeros put around, then a random crop of the old size (4 is usual) */
+    bool flip;            /* left-right, with probability 1/2 */
+    int shift;            /* by up to so many pixels each way, edges filled with `fill` */
+    double rotate;        /* by up to so many degrees, bilinear */
+    int erase;            /* a random square hole of this side (Cutout, DeVries & Taylor 2017), 0: none */
+    double noise;         /* standard deviation of Gaussian noise */
+    float fill;           /* what comes in from outside (the value of a black pixel after normalisation) */
+} cadre_augment;
+
+/** Apply to one image of channels * height * width floats, in place; `scratch` has the same size. Same key, same result. */
+CADRE_API void cadre_augment_apply(const cadre_augment *augment, uint64_t seed, int64_t epoch, int64_t index, float *image,
+                                   float *scratch, int channels, int height, int width);
+
+/* ---- loader ----------------------------------------------------------------------------------------------------------------- */
+
+typedef struct cadre_batch {
+    const float *values;   /* count x channels x height x width, row-major */
+    const int64_t *labels; /* count */
+    const int64_t *indices;
+    int64_t count;         /* samples in it; 0 is possible for the last batch of a rank */
+    int64_t number;        /* global batch in the epoch, from 0 */
+} cadre_batch;
+
+typedef struct cadre_loader_options {
+    size_t size;         /* sizeof of the caller, 0: this version */
+    int64_t batch_size;  /* per rank; 0: 64 */
+    int rank, world;     /* world 0: 1 */
+    bool shuffle, drop_last;
+    uint64_t seed;
+    cadre_augment augment;
+    int prefetch;        /* batches made ahead on a thread; 0: 2; negative: none, batches are made in cadre_loader_next */
+    bool channels_last;  /* fill values as count x height x width x channels */
+} cadre_loader_options;
+
+typedef struct cadre_loader cadre_loader;
+
+/** `dataset` is copied. No thread is started before the first batch is asked for, so a loader may be made before a fork. */
+CADRE_API int cadre_loader_new(const cadre_dataset *dataset, const cadre_loader_options *options, cadre_loader **out);
+CADRE_API void cadre_loader_free(cadre_loader *loader);
+/** Begin `epoch`: from its beginning, or, after a restore into the middle of that same epoch, from the saved position. */
+CADRE_API int cadre_loader_begin(cadre_loader *loader, int64_t epoch);
+/** The next batch, or CADRE_STOP at the epoch's end. The batch is borrowed until the next call on the loader. An error of `get` comes out here. */
+CADRE_API int cadre_loader_next(cadre_loader *loader, cadre_batch *batch);
+/** Batches in an epoch, the same on every rank. */
+CADRE_API int64_t cadre_loader_batches(const cadre_loader *loader);
+/** Samples that all ranks together have consumed in this epoch: those of batches handed out, not of those made ahead. */
+CADRE_API int64_t cadre_loader_consumed(const cadre_loader *loader);
+/** Save epoch and position with `state` under "<name>.epoch" and "<name>.consumed", and go on from there after a restore. The loader must outlive the state. */
+CADRE_API int cadre_loader_add_state(cadre_loader *loader, cadre_state *state, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
