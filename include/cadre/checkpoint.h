@@ -22,19 +22,22 @@ typedef struct cadre_checkpoint_info {
     int attempt;     /* the attempt that made it */
     int world;       /* ranks that made it */
     int64_t nbytes;  /* on disk */
-    char hash[33];   /* XXH3-128 of state.json, hexadecimal: names the content */
+    char hash[33];   /* XXH3-128 of state.json with its hash left out, hexadecimal: names the content */
 } cadre_checkpoint_info;
 
-/** Read and verify without restoring anything. CADRE_ENOENT, CADRE_ECORRUPT (what does not fit), CADRE_EVERSION. `info` may be NULL. */
+/** Read and verify without restoring anything. CADRE_ENOENT (nothing is at `path`), CADRE_ECORRUPT (what is there is damaged or no
+ *  checkpoint), CADRE_EVERSION. `info` may be NULL. Any thread. */
 CADRE_API int cadre_checkpoint_verify(const char *path, cadre_checkpoint_info *info);
 
 /**
  * Verify, then fill `state` from the checkpoint at `path`, as rank 0 of 1. Every entry of the state must be there with the same type and
- * shape (CADRE_EMISMATCH names the first that is not); what the checkpoint has besides is left alone. Nothing is changed unless all fits.
+ * shape (CADRE_EMISMATCH names the first that is not); what the checkpoint has besides is left alone. Nothing is changed unless all fits; only a source that fails to load can leave the
+ * entries before it loaded. The file is held in memory while it is loaded.
  */
 CADRE_API int cadre_checkpoint_load(const char *path, cadre_state *state);
 
-/** Save `state` as rank 0 of 1 to a new directory at `path` (CADRE_EEXIST when it is there). For use outside a training run; inside,
+/** Save `state` as rank 0 of 1 to a new directory at `path` (CADRE_EEXIST when something is there); missing parents are made. CADRE_ENOSPC,
+ *  CADRE_EIO; then nothing of it is left. For use outside a training run; inside,
  *  cadre_report and cadre_step save. */
 CADRE_API int cadre_checkpoint_save(const char *path, cadre_state *state);
 

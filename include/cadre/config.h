@@ -19,7 +19,8 @@ typedef struct cadre_config cadre_config;
 CADRE_API int cadre_config_new(cadre_config **out);
 CADRE_API void cadre_config_free(cadre_config *config);
 
-/** Set a value, replacing one of that name. Names and strings are copied. CADRE_EINVAL for an empty name, CADRE_ENOMEM. */
+/** Set a value, replacing one of that name in its place. Names and strings are copied. CADRE_EINVAL for an empty name, for what is not UTF-8, and
+ *  for NaN and infinity (neither JSON nor the store has them: leave such a value out), CADRE_ENOMEM. */
 CADRE_API int cadre_config_set_double(cadre_config *config, const char *name, double value);
 CADRE_API int cadre_config_set_int(cadre_config *config, const char *name, int64_t value);
 CADRE_API int cadre_config_set_bool(cadre_config *config, const char *name, bool value);
@@ -38,9 +39,11 @@ CADRE_API const char *cadre_config_string(const cadre_config *config, const char
 CADRE_API int cadre_config_count(const cadre_config *config);
 CADRE_API const char *cadre_config_name(const cadre_config *config, int index);
 
-/** As a JSON object in one line, in a new string; free() it. NULL: no memory. */
+/** As a JSON object in one line, in order, in a new string; free() it. Integers are exact; a double has as many digits as it takes to
+ *  read back as the same, and a point or an exponent, so that it stays a double. NULL: no memory. */
 CADRE_API char *cadre_config_to_json(const cadre_config *config);
-/** From a JSON object of numbers, strings and booleans. CADRE_EINVAL names line and column. */
+/** From a JSON object of numbers, strings and booleans. CADRE_EINVAL names line and column of what is no JSON, or the name of a value that
+ *  is of another kind. */
 CADRE_API int cadre_config_from_json(const char *json, cadre_config **out);
 
 #ifdef __cplusplus

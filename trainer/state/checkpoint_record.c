@@ -1,0 +1,254 @@
+/*
+ * state.json: what a checkpoint has besides tensors. Its last field is the hash of the text itself, taken with that
+ * field empty, so that any changed byte shows, white space and the hash's own digits included.
+ */
+#include "checkpoint.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/mem.h"
+#include "hash.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char format_name[] = "cadre-checkpoint";
+static const char hash_field[] = "\"hash\": \"";
+static const char text_end[] = "\"\n}\n";
+
+enum { HASH_DIGITS = STATE_HASH_TEXT - 1, END_LENGTH = sizeof text_end - 1, FIELD_LENGTH = sizeof hash_field - 1 };
+
+static int no_memory(void) { return base_error(CADRE_ENOMEM, "out of memory for " CHECKPOINT_RECORD); }
+
+/* JSON has no NaN and no infinity: their bits are written, so that they too come back as they were. */
+static json_t *real_to_json(double value)
+{
+    if (isfinite(value))
+        return json_real(value);
+    uint64_t bits;
+    char text[20];
+    memcpy(&bits, &value, sizeof bits);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)bits);
+    return json_string(text);
+}
+
+static bool real_from_json(const json_t *json, double *out)
+{
+    const char *text = json_string_value(json);
+    if (json_is_real(json)) {
+        *out = json_real_value(json);
+        return true;
+    }
+    if (!text || strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+        return false;
+    uint64_t bits = strtoull(text, NULL, 16);
+    memcpy(out, &bits, sizeof bits);
+    return true;
+}
+
+static json_t *record_to_json(const checkpoint_record *record, json_t *scalars, json_t *locals)
+{
+    char made[BASE_UTC_TEXT];
+    base_utc_format(base_utc_us(), made);
+    const cadre_checkpoint_info *info = &record->info;
+    return json_pack("{s:s, s:i, s:s, s:I, s:I, s:I, s:i, s:i, s:o, s:o, s:{s:I, s:s}, s:s}", "format", format_name,
+                     "version", (int)CHECKPOINT_VERSION, "made", made, "epoch", (json_int_t)info->epoch, "step",
+                     (json_int_t)info->step, "report", (json_int_t)info->report, "attempt", info->attempt, "world",
+                     info->world, "scalars", scalars, "locals", locals, CHECKPOINT_TENSORS, "nbytes",
+                     (json_int_t)record->tensors_nbytes, "xxh3_128", record->tensors_hash, "hash", "");
+}
+
+static char *render_unhashed(const checkpoint_record *record, const state_snapshot *snapshot)
+{
+    json_t *scalars = json_object(), *locals = json_array();
+    bool whole = scalars && locals;
+    for (int i = 0; whole && i < snapshot->count; i++) {
+        const state_entry *entry = &snapshot->entries[i];
+        if (entry->kind == STATE_LOCAL)
+            whole = json_array_append_new(locals, json_string(entry->name)) == 0;
+        else if (entry->kind == STATE_INT64)
+            whole = json_object_set_new(scalars, entry->name, json_integer(entry->value.integer)) == 0;
+        else if (entry->kind == STATE_DOUBLE)
+            whole = json_object_set_new(scalars, entry->name, real_to_json(entry->value.real)) == 0;
+    }
+    if (!whole) {
+        json_decref(scalars);
+        json_decref(locals);
+        return NULL;
+    }
+    json_t *root = record_to_json(record, scalars, locals); /* takes both, on failure too */
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(root);
+    return text;
+}
+
+/* The hash of the text's two parts around the digits of the hash field. */
+static int hash_around(const char *text, size_t before, const char *after, size_t nbytes, char digits[STATE_HASH_TEXT])
+{
+    state_hash *hash;
+    int status = state_hash_new(&hash);
+    if (status != CADRE_OK)
+        return status;
+    state_hash_update(hash, text, before);
+    state_hash_update(hash, after, nbytes);
+    state_hash_text(hash, digits);
+    state_hash_free(hash);
+    return CADRE_OK;
+}
+
+int checkpoint_record_render(checkpoint_record *record, const state_snapshot *snapshot, base_buffer *out)
+{
+    char *text = render_unhashed(record, snapshot);
+    if (!text)
+        return no_memory();
+    size_t length = strlen(text) - (END_LENGTH - 1); /* up to the hash field's closing quote */
+    size_t nbytes = length + HASH_DIGITS + END_LENGTH;
+    char digits[STATE_HASH_TEXT];
+    int status = hash_around(text, length, text_end, END_LENGTH, digits);
+    if (status == CADRE_OK && nbytes > CHECKPOINT_RECORD_LIMIT)
+        status = base_error(CADRE_EINVAL, CHECKPOINT_RECORD " would have %zu bytes, over the limit of %d", nbytes,
+                            CHECKPOINT_RECORD_LIMIT);
+    if (status == CADRE_OK)
+        status = base_buffer_reserve(out, nbytes);
+    if (status == CADRE_OK) {
+        base_buffer_append(out, text, length);
+        base_buffer_append(out, digits, HASH_DIGITS);
+        base_buffer_append(out, text_end, END_LENGTH);
+        memcpy(record->info.hash, digits, sizeof digits);
+        record->info.nbytes += (int64_t)nbytes;
+    }
+    free(text);
+    return status;
+}
+
+static bool get_integer(const json_t *root, const char *name, int64_t low, int64_t high, int64_t *out)
+{
+    const json_t *json = json_object_get(root, name);
+    if (!json_is_integer(json) || json_integer_value(json) < low || json_integer_value(json) > high)
+        return false;
+    *out = json_integer_value(json);
+    return true;
+}
+
+static bool scalars_are_numbers(json_t *scalars)
+{
+    const char *name;
+    json_t *value;
+    double real;
+    if (!json_is_object(scalars))
+        return false;
+    json_object_foreach(scalars, name, value)
+    {
+        if (!json_is_integer(value) && !real_from_json(value, &real))
+            return false;
+    }
+    return true;
+}
+
+static bool all_are_strings(const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!json_is_string(json_array_get(list, i)))
+            return false;
+    return json_is_array(list);
+}
+
+static int read_fields(json_t *root, checkpoint_record *record)
+{
+    const char *format = json_string_value(json_object_get(root, "format"));
+    int64_t version, attempt, world, tensors_nbytes;
+    if (!format || strcmp(format, format_name) != 0 || !get_integer(root, "version", 1, INT64_MAX, &version))
+        return base_error(CADRE_ECORRUPT, "it is no record of a checkpoint");
+    if (version > CHECKPOINT_VERSION)
+        return base_error(CADRE_EVERSION, "it has format %lld, this program reads up to %d: use a newer one",
+                          (long long)version, CHECKPOINT_VERSION);
+    cadre_checkpoint_info *info = &record->info;
+    const json_t *tensors = json_object_get(root, CHECKPOINT_TENSORS);
+    const char *hash = json_string_value(json_object_get(tensors, "xxh3_128"));
+    record->scalars = json_object_get(root, "scalars");
+    record->locals = json_object_get(root, "locals");
+    if (!get_integer(root, "epoch", INT64_MIN, INT64_MAX, &info->epoch) ||
+        !get_integer(root, "step", INT64_MIN, INT64_MAX, &info->step) ||
+        !get_integer(root, "report", INT64_MIN, INT64_MAX, &info->report) ||
+        !get_integer(root, "attempt", INT_MIN, INT_MAX, &attempt) ||
+        !get_integer(root, "world", 1, CHECKPOINT_WORLD_LIMIT, &world) ||
+        !get_integer(tensors, "nbytes", 0, INT64_MAX / 2, &tensors_nbytes) || !hash || strlen(hash) != HASH_DIGITS ||
+        !scalars_are_numbers(record->scalars) || !all_are_strings(record->locals))
+        return base_error(CADRE_ECORRUPT, "a field is missing or not what it should be");
+    info->attempt = (int)attempt;
+    info->world = (int)world;
+    record->tensors_nbytes = (uint64_t)tensors_nbytes;
+    info->nbytes = tensors_nbytes;
+    memcpy(record->tensors_hash, hash, STATE_HASH_TEXT);
+    return CADRE_OK;
+}
+
+int checkpoint_record_parse_body(const char *text, size_t nbytes, checkpoint_record *out)
+{
+    json_error_t where;
+    json_t *root = json_loadb(text, nbytes, JSON_REJECT_DUPLICATES, &where);
+    if (!root && json_error_code(&where) == json_error_out_of_memory)
+        return no_memory();
+    if (!root)
+        return base_error(CADRE_ECORRUPT, "line %d, column %d: %s", where.line, where.column, where.text);
+    checkpoint_record record = {.root = root};
+    int status = read_fields(root, &record);
+    if (status != CADRE_OK) {
+        json_decref(root);
+        return status;
+    }
+    record.info.nbytes += (int64_t)nbytes;
+    *out = record;
+    return CADRE_OK;
+}
+
+int checkpoint_record_parse(const char *text, size_t nbytes, checkpoint_record *out)
+{
+    char digits[STATE_HASH_TEXT];
+    if (nbytes < FIELD_LENGTH + HASH_DIGITS + END_LENGTH)
+        return base_error(CADRE_ECORRUPT, "it ends too early");
+    size_t at = nbytes - END_LENGTH - HASH_DIGITS;
+    if (memcmp(text + at + HASH_DIGITS, text_end, END_LENGTH) != 0 ||
+        memcmp(text + at - FIELD_LENGTH, hash_field, FIELD_LENGTH) != 0)
+        return base_error(CADRE_ECORRUPT, "it does not end with its hash");
+    int status = hash_around(text, at, text + at + HASH_DIGITS, END_LENGTH, digits);
+    if (status != CADRE_OK)
+        return status;
+    if (memcmp(digits, text + at, HASH_DIGITS) != 0)
+        return base_error(CADRE_ECORRUPT, "it is not what was written: its hash is %s, not %.*s", digits,
+                          (int)HASH_DIGITS, text + at);
+    status = checkpoint_record_parse_body(text, nbytes, out);
+    if (status == CADRE_OK)
+        memcpy(out->info.hash, digits, sizeof digits);
+    return status;
+}
+
+void checkpoint_record_free(checkpoint_record *record)
+{
+    if (!record)
+        return;
+    json_decref(record->root);
+    *record = (checkpoint_record){0};
+}
+
+bool checkpoint_record_scalar(const checkpoint_record *record, const char *name, state_kind kind, state_scalar *out)
+{
+    const json_t *json = json_object_get(record->scalars, name);
+    if (kind == STATE_DOUBLE)
+        return real_from_json(json, &out->real);
+    if (!json_is_integer(json))
+        return false;
+    out->integer = json_integer_value(json);
+    return true;
+}
+
+bool checkpoint_record_is_local(const checkpoint_record *record, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(record->locals); i++)
+        if (strcmp(json_string_value(json_array_get(record->locals, i)), name) == 0)
+            return true;
+    return false;
+}
