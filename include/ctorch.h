@@ -424,7 +424,8 @@ CT_API ct_module *ct_nn_batch_norm2d(int64_t channels);
 CT_API ct_module *ct_nn_layer_norm(const int64_t *sizes, size_t ndim);
 /* weight: rows x width, standard normal. */
 CT_API ct_module *ct_nn_embedding(int64_t rows, int64_t width);
-CT_API ct_module *ct_nn_relu(void); /* in place, see ct_relu_ */
+/* A sequential runs it in place where that is safe. */
+CT_API ct_module *ct_nn_relu(void);
 CT_API ct_module *ct_nn_gelu(void);
 CT_API ct_module *ct_nn_tanh(void);
 CT_API ct_module *ct_nn_sigmoid(void);
