@@ -22,11 +22,15 @@ int64_t base_utc_us(void)
 
 void base_utc_format(int64_t us, char text[BASE_UTC_TEXT])
 {
-    time_t seconds = (time_t)(us / 1000000);
+    const int64_t first = INT64_C(-62135596800) * 1000000, last = INT64_C(253402300800) * 1000000 - 1;
+    us = us < first ? first : us > last ? last : us; /* years 1 to 9999: more do not fit the form */
+    int64_t fraction = us % 1000000 < 0 ? us % 1000000 + 1000000 : us % 1000000;
+    time_t seconds = (time_t)((us - fraction) / 1000000);
     struct tm parts;
     gmtime_r(&seconds, &parts);
-    size_t used = strftime(text, BASE_UTC_TEXT, "%Y-%m-%d %H:%M:%S", &parts);
-    snprintf(text + used, BASE_UTC_TEXT - used, ".%06u", (unsigned)(us % 1000000));
+    snprintf(text, BASE_UTC_TEXT, "%04u-%02u-%02u %02u:%02u:%02u.%06u", (unsigned)(parts.tm_year + 1900) % 10000,
+             (unsigned)(parts.tm_mon + 1), (unsigned)parts.tm_mday, (unsigned)parts.tm_hour, (unsigned)parts.tm_min,
+             (unsigned)parts.tm_sec, (unsigned)fraction);
 }
 
 void base_sleep_ns(int64_t ns)

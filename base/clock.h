@@ -16,7 +16,8 @@ int64_t base_utc_us(void);
 
 #define BASE_UTC_TEXT 27 /* bytes of "YYYY-MM-DD HH:MM:SS.ffffff", its end included */
 
-/** Write `us` as "YYYY-MM-DD HH:MM:SS.ffffff" (UTC, the form Optuna reads). */
+/** Write `us` as "YYYY-MM-DD HH:MM:SS.ffffff" (UTC, the form Optuna reads); what is outside the years 1 to 9999 becomes
+ *  their nearest end. */
 void base_utc_format(int64_t us, char text[BASE_UTC_TEXT]);
 
 /** Sleep for `ns` nanoseconds, through signals. */

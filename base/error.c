@@ -67,7 +67,9 @@ int base_wrap(int status, const char *fmt, ...)
     va_start(args, fmt);
     int used = vsnprintf(joined, sizeof joined, fmt, args);
     va_end(args);
-    if (used >= 0 && (size_t)used < sizeof joined)
+    if (used < 0)
+        return status;
+    if ((size_t)used < sizeof joined)
         snprintf(joined + used, sizeof joined - (size_t)used, ": %s", message);
     keep_on_one_line(joined);
     memcpy(message, joined, sizeof message);

@@ -15,6 +15,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+/* The errno of a fault that struck; a "short" one of a call that cannot be short is a plain failure. */
+static int fault_errno(int fault) { return fault > 0 ? fault : EIO; }
+
 int base_open(const char *path, int flags, mode_t mode, int *fd)
 {
     int fault = BASE_FAULT("open");
@@ -24,7 +27,7 @@ int base_open(const char *path, int flags, mode_t mode, int *fd)
             opened = open(path, flags | O_CLOEXEC, mode);
         while (opened < 0 && errno == EINTR);
     if (opened < 0)
-        return base_errno(fault ? EIO : errno, "open %s", path);
+        return base_errno(fault ? fault_errno(fault) : errno, "open %s", path);
     *fd = opened;
     return CADRE_OK;
 }
@@ -61,8 +64,9 @@ int base_write_all(int fd, const void *bytes, size_t nbytes, const char *path)
 int base_read_all(int fd, void *bytes, size_t nbytes, const char *path)
 {
     char *next = bytes;
-    if (BASE_FAULT("read"))
-        return base_errno(EIO, "read %s", path);
+    int fault = BASE_FAULT("read");
+    if (fault)
+        return base_errno(fault_errno(fault), "read %s", path);
     while (nbytes) {
         ssize_t done = read(fd, next, nbytes);
         if (done < 0 && errno == EINTR)
@@ -111,7 +115,7 @@ int base_fsync(int fd, const char *path)
     int fault = BASE_FAULT("fsync");
     int failed;
     if (fault)
-        return base_errno(EIO, "sync %s", path);
+        return base_errno(fault_errno(fault), "sync %s", path);
     do
         failed = fsync(fd);
     while (failed && errno == EINTR);
@@ -133,7 +137,7 @@ int base_rename(const char *from, const char *to)
 {
     int fault = BASE_FAULT("rename");
     if (fault || rename(from, to) != 0)
-        return base_errno(fault ? EIO : errno, "rename %s to %s", from, to);
+        return base_errno(fault ? fault_errno(fault) : errno, "rename %s to %s", from, to);
     return CADRE_OK;
 }
 
@@ -164,6 +168,8 @@ int base_write_file(const char *path, const void *bytes, size_t nbytes)
 
 int base_mkdirs(const char *path, mode_t mode)
 {
+    if (!*path)
+        return base_error(CADRE_EINVAL, "a directory needs a name");
     char *copy = base_strdup(path);
     if (!copy)
         return CADRE_ENOMEM;
@@ -176,7 +182,7 @@ int base_mkdirs(const char *path, mode_t mode)
         int fault = BASE_FAULT("mkdir");
         struct stat info;
         if (fault || (mkdir(copy, mode) != 0 && !(errno == EEXIST && stat(copy, &info) == 0 && S_ISDIR(info.st_mode))))
-            status = base_errno(fault ? EIO : errno, "make the directory %s", copy);
+            status = base_errno(fault ? fault_errno(fault) : errno, "make the directory %s", copy);
         *at = kept;
         if (kept == '\0')
             break;
