@@ -130,6 +130,16 @@ CADRE_API int cadre_test(cadre_comm *comm, cadre_request **request, bool *done);
 /** Name the next operations for stall and deadline messages: "bucket 3 (layer2.0.conv1.weight, ...)". Copied, cut at 255 bytes. NULL: none. */
 CADRE_API void cadre_comm_label(cadre_comm *comm, const char *label);
 
+/**
+ * A rank's wish to leave, so that it can ride on traffic that there is anyway: the session sets it; whoever next exchanges data on this communicator
+ * (ddp's gradient sync) sends it along and hands back whether any rank wished so; the session takes that once. All local, no waiting.
+ */
+CADRE_API void cadre_comm_set_wish(cadre_comm *comm, bool wish);
+CADRE_API bool cadre_comm_wish(const cadre_comm *comm);
+CADRE_API void cadre_comm_set_agreed(cadre_comm *comm, bool any);
+/** 1: some rank wished, 0: none did, -1: nothing has come back since the last call. */
+CADRE_API int cadre_comm_take_agreed(cadre_comm *comm);
+
 /** What this build and machine have, for `cadre info`: calls `fn` for every backend with its name, score here (0: does not work) and why. */
 typedef void cadre_backend_fn(const char *name, int score, const char *detail, void *user);
 CADRE_API void cadre_backends(cadre_backend_fn *fn, void *user);

@@ -1,0 +1,23 @@
+/* The sums themselves: many arrays into one, in the order that cadre/collectives.h lays down. */
+#ifndef COLLECTIVES_REDUCE_H
+#define COLLECTIVES_REDUCE_H
+
+#include "cadre/collectives.h"
+
+/*
+ * Reduce `count` elements of the `world` arrays in `from` and write the result to each of the `copies` arrays in `to`. An array of `to` may
+ * be an array of `from` (same address), but may not overlap one otherwise. world >= 1.
+ */
+void collectives_reduce(void *const *to, int copies, const void *const *from, int world, size_t count, cadre_dtype dtype,
+                        cadre_op op);
+
+/* One kernel: as above with the type and operation fixed. */
+typedef void collectives_kernel(void *const *to, int copies, const void *const *from, int world, size_t count);
+
+enum { COLLECTIVES_DTYPES = 5, COLLECTIVES_OPS = 5 };
+extern collectives_kernel *const collectives_kernels_plain[COLLECTIVES_DTYPES][COLLECTIVES_OPS];
+#if defined(CADRE_HAVE_AVX2)
+extern collectives_kernel *const collectives_kernels_avx2[COLLECTIVES_DTYPES][COLLECTIVES_OPS];
+#endif
+
+#endif

@@ -1,0 +1,133 @@
+/*
+ * The shm backend: ranks on one host, each of which has mapped what the others share. See wait.c for the barrier, segment.c for
+ * the memory, ops.c for the operations.
+ */
+#ifndef COLLECTIVES_SHM_H
+#define COLLECTIVES_SHM_H
+
+#include "collectives/backend.h"
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+enum {
+    SHM_RANKS_MAX = 256,
+    SHM_LINE = 64,
+    SHM_STAGES = 3,          /* staging buffers a rank: one filled, one reduced, one copied out (ops.c) */
+    SHM_SMALL = 16 << 10,    /* up to here one barrier and a copy beat two barriers and none */
+    SHM_LOOK_NS = 20000000,  /* how often a rank that waits looks for dead peers, the alarm and its deadline */
+};
+
+/* What a rank is about to do, shown to all in the operation's first barrier. One line; two of them in turn. */
+struct shm_note {
+    alignas(SHM_LINE) int32_t kind;
+    int32_t dtype, op, root;
+    uint64_t count;
+    int32_t region;  /* of the buffer the others may use directly, -1: private memory */
+    int32_t staged;  /* the first piece lies in the staging area already */
+    uint64_t offset; /* in the region */
+};
+
+/* A word that many wait for has a line of its own. */
+struct shm_seat {
+    alignas(SHM_LINE) _Atomic uint32_t arrived; /* the rank's newest barrier */
+    struct shm_note notes[2];
+};
+
+enum { ALARM_NONE = 0, ALARM_FAILED = 1, ALARM_CANCELLED = 2 };
+
+/* What lies at the start of the control segment; the staging buffers follow it. */
+struct shm_control {
+    alignas(SHM_LINE) _Atomic uint64_t count; /* arrivals at all barriers so far */
+    alignas(SHM_LINE) _Atomic uint32_t generation; /* barriers complete; the futex word */
+    alignas(SHM_LINE) _Atomic uint32_t sleepers;
+    alignas(SHM_LINE) _Atomic uint32_t alarm; /* no barrier will be complete any more */
+    _Atomic int32_t canceller;
+    _Atomic uint32_t claimed;  /* some rank writes the record */
+    _Atomic uint32_t recorded; /* the record is whole */
+    int32_t status, rank;
+    char text[512]; /* the first error's words */
+    uint64_t chunk; /* bytes of a staging buffer, as rank 0 has decided */
+    struct shm_seat seats[];
+};
+
+/* Memory made by one rank, and how the others find it. All zero: none. */
+typedef struct shm_card {
+    int32_t pid, fd;
+    uint64_t nbytes, device, inode;
+    char path[64]; /* of the file in /dev/shm; "" for a memfd */
+} shm_card;
+
+/* Memory of cadre_comm_alloc. */
+struct shm_region {
+    struct shm_region *next;
+    int id;
+    size_t nbytes;
+    void *base[]; /* each rank's, as this process has it mapped */
+};
+
+/* An operation on its way, told apart by the barriers in it (ops.c). */
+struct shm_task {
+    collectives_kind kind;
+    cadre_dtype dtype;
+    cadre_op op;
+    int root;
+    const char *input;
+    char *output;
+    size_t count, size; /* elements, bytes of one */
+    int phase;
+    int way;        /* enum in ops.c */
+    size_t piece;   /* elements that go through the staging area at a time */
+    size_t pieces;  /* how many of them */
+    size_t at;      /* the piece that is next */
+    bool waiting;   /* has arrived at a barrier that is not known complete */
+};
+
+struct shm_peer {
+    pid_t pid;
+    int pidfd; /* -1: this very process, or no pidfd in this kernel */
+};
+
+typedef struct shm {
+    int rank, world;
+    bool spin; /* a core for each rank */
+    struct shm_control *control;
+    char *stages;
+    size_t chunk;
+    uint64_t epoch; /* barriers arrived at */
+    uint64_t slot;  /* pieces staged since the beginning, the same number on every rank */
+    uint64_t notes; /* operations begun */
+    struct shm_region *regions;
+    int next_region;
+    struct shm_task task;
+    struct shm_peer peers[];
+} shm;
+
+/* segment.c: memory shared by the ranks */
+int collectives_shm_make(shm_card *card, size_t nbytes, bool in_file, void **base);
+int collectives_shm_map(const shm_card *card, void **base);
+void collectives_shm_unmap(void *base);
+/* Every rank with a size gives memory of it; all get all of it (base[r] NULL where rank r gave none). Agreed by all. */
+int collectives_shm_share(const cadre_oob *oob, double timeout_s, size_t nbytes, shm_card *cards, void **base);
+
+/* memory.c: is there as much memory as that? CADRE_ENOSPC when not. */
+int collectives_shm_room(size_t nbytes);
+
+/* wait.c: the barrier, in two halves */
+int collectives_shm_meet(shm *s);                          /* open the peers' pidfds */
+void collectives_shm_arrive(shm *s);
+int collectives_shm_await(shm *s, collectives_op *op);     /* block until all have arrived */
+int collectives_shm_poll(shm *s, collectives_op *op, bool *complete); /* look */
+int collectives_shm_fail(shm *s, const collectives_op *op, int status, const char *text);
+int collectives_shm_alarmed(shm *s, const collectives_op *op); /* 0, or the first error of any rank */
+void collectives_shm_cancel(shm *s);                       /* async-signal-safe */
+
+/* ops.c */
+struct shm_task collectives_shm_task(const collectives_op *op);
+int collectives_shm_run(shm *s, collectives_op *op, struct shm_task task); /* block until it is complete */
+int collectives_shm_begin(shm *s, collectives_op *op);
+int collectives_shm_test(shm *s, collectives_op *op, bool *done);
+int collectives_shm_finish(shm *s, collectives_op *op);
+
+#endif

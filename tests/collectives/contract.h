@@ -1,0 +1,15 @@
+/*
+ * What every collectives backend has to fulfil. A backend's own test is a table of cmocka tests, each of which runs these as the
+ * ranks of some world; see test_shm.c.
+ */
+#ifndef TEST_CONTRACT_H
+#define TEST_CONTRACT_H
+
+#include "ranks.h"
+
+/* All that works: every operation, type, size and placement, compared bit for bit with a scalar reference. */
+void contract_results(const cadre_oob *oob, const char *backend);
+/* All that fails: arguments, a missing rank, disagreement, abort, the broken state after them. */
+void contract_failures(const cadre_oob *oob, const char *backend);
+
+#endif

@@ -1,0 +1,50 @@
+/* The contract, for the shm backend: ranks as processes and as threads. */
+#include "contract.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void check(const cadre_oob *oob, void *user)
+{
+    (void)user;
+    contract_results(oob, "shm");
+    contract_failures(oob, "shm");
+}
+
+static void run(enum ranks_kind kind, int world)
+{
+    char what[64];
+    snprintf(what, sizeof what, "the contract, shm, %d %s", world, kind == THREADS ? "threads" : "processes");
+    watchdog(what, 300);
+    ranks_run(kind, world, -1, check, NULL);
+}
+
+#define CASE(kind, world)                                                                                              \
+    static void test_##kind##_##world(void **state)                                                                    \
+    {                                                                                                                  \
+        (void)state;                                                                                                   \
+        run(kind, world);                                                                                              \
+    }
+CASE(PROCESSES, 1)
+CASE(PROCESSES, 2)
+CASE(PROCESSES, 3)
+CASE(PROCESSES, 4)
+CASE(THREADS, 1)
+CASE(THREADS, 2)
+CASE(THREADS, 3)
+CASE(THREADS, 4)
+CASE(THREADS, 7)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_PROCESSES_1), cmocka_unit_test(test_PROCESSES_2), cmocka_unit_test(test_PROCESSES_3),
+        cmocka_unit_test(test_PROCESSES_4), cmocka_unit_test(test_THREADS_1),   cmocka_unit_test(test_THREADS_2),
+        cmocka_unit_test(test_THREADS_3),   cmocka_unit_test(test_THREADS_4),   cmocka_unit_test(test_THREADS_7),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
