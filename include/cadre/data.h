@@ -23,8 +23,9 @@ extern "C" {
 /** A dataset is two callbacks. A sample is `sample_floats` float32 values and one int64 label. Plain struct; copied by the loader, which calls
  *  `get` from its prefetch thread (one at a time). */
 typedef struct cadre_dataset {
+    /** Samples in it, from 0; asked once by a loader. */
     int64_t (*count)(void *user);
-    /** Write sample `index` in [0, count) to `values` and `label`. Answers a status. */
+    /** Write sample `index` in [0, count) to `values` and `label`. Answers CADRE_OK or an error, and keeps the message of the cadre call that gave it. */
     int (*get)(void *user, int64_t index, float *values, int64_t *label);
     void *user;
     int channels, height, width; /* sample_floats = channels * height * width, row-major */
@@ -36,11 +37,13 @@ typedef struct cadre_idx cadre_idx;
 /**
  * Read an IDX pair from `directory`: train-images-idx3-ubyte and train-labels-idx1-ubyte (train true) or t10k-..., each plain or with ".gz". Also takes
  * the names with "." for "-idx". Checked before use: magic, dimensions, length, equal counts, nothing behind the end (CADRE_ECORRUPT names file and
- * fault); CADRE_ENOENT lists what was looked for. 4-dimensional images (idx4: count, channels, height, width) are taken too.
+ * fault); CADRE_ENOENT lists what was looked for. 4-dimensional images (idx4: count, channels, height, width) are taken too. No size that a
+ * header promises is allocated unless the file can hold it. Starts no thread; forked children share the memory.
  */
 CADRE_API int cadre_idx_open(const char *directory, bool train, cadre_idx **out);
 CADRE_API void cadre_idx_free(cadre_idx *idx);
-/** A dataset over it, borrowed: `idx` must outlive it. Values are normalised with the given mean and std per channel value (Fashion-MNIST: 0.2860, 0.3530). */
+/** A dataset over it, borrowed: `idx` must outlive it. Not for two threads at once; the dataset's `get` is. Values are normalised with the given mean and std per channel value (Fashion-MNIST: 0.2860, 0.3530), in
+ *  float32 and in that order, which gives the bits torchvision gives. CADRE_EINVAL: std is not above 0. */
 CADRE_API int cadre_idx_dataset(cadre_idx *idx, float mean, float std, cadre_dataset *out);
 CADRE_API int64_t cadre_idx_count(const cadre_idx *idx);
 /** Highest label + 1. */
@@ -52,6 +55,7 @@ CADRE_API int cadre_idx_classes(const cadre_idx *idx);
  * Shares the samples of an epoch out over ranks. The epoch's order is a permutation (Fisher-Yates over Philox) that depends on seed and
  * epoch alone; global batch k is its samples [k * B, (k + 1) * B), B = batch_size * world, and rank r takes the r-th of its `world` equal
  * runs. The last, short batch is dropped (drop_last) or split as evenly as it goes, lower ranks first; then a rank may get none.
+ * Holds 8 bytes a sample when it shuffles. Not for two threads at once.
  * The position is the number of samples consumed by all ranks together, so that it means the same for any world.
  */
 typedef struct cadre_sampler {
@@ -65,30 +69,34 @@ typedef struct cadre_sampler {
     int64_t *order;   /* the epoch's permutation; NULL: not made, or not shuffled */
 } cadre_sampler;
 
+/** At the beginning of epoch 0. CADRE_EINVAL: rank not in [0, world), batch_size or world below 1, or numbers that overflow. */
 CADRE_API int cadre_sampler_init(cadre_sampler *sampler, int64_t count, int64_t batch_size, int rank, int world, bool shuffle,
                                  bool drop_last, uint64_t seed);
 CADRE_API void cadre_sampler_done(cadre_sampler *sampler);
-/** Go to `consumed` samples into `epoch` (a multiple of the global batch, or the epoch's end). */
+/** Go to `consumed` samples into `epoch` (a multiple of the global batch, or the epoch's end, which is any position that no batch follows).
+ *  CADRE_EINVAL. */
 CADRE_API int cadre_sampler_seek(cadre_sampler *sampler, int64_t epoch, int64_t consumed);
-/** This rank's part of the next global batch: up to batch_size indices and their number. Returns CADRE_STOP at the epoch's end. */
+/** This rank's part of the next global batch: up to batch_size indices and their number. Returns CADRE_STOP at the epoch's end, until the next
+ *  seek, with the outputs untouched. CADRE_ENOMEM (the epoch's first call shuffles). */
 CADRE_API int cadre_sampler_next(cadre_sampler *sampler, int64_t *indices, int64_t *taken);
 /** Global batches in an epoch. */
 CADRE_API int64_t cadre_sampler_batches(const cadre_sampler *sampler);
 
 /* ---- augmentation --------------------------------------------------------------------------------------------------------- */
 
-/** What is done to a training image, in this order; zero is nothing. */
+/** What is done to a training image, in this order; zero is nothing. Each draws from a random stream of its own: turning one on changes
+ *  nothing about the others. */
 typedef struct cadre_augment {
     int crop_padding;     /* pixels of zeros put around, then a random crop of the old size (4 is usual) */
     bool flip;            /* left-right, with probability 1/2 */
     int shift;            /* by up to so many pixels each way, edges filled with `fill` */
-    double rotate;        /* by up to so many degrees, bilinear */
-    int erase;            /* a random square hole of this side (Cutout, DeVries & Taylor 2017), 0: none */
+    double rotate;        /* by up to so many degrees each way, about the centre, bilinear, `fill` from outside; at most 360 */
+    int erase;            /* a square hole of zeros of this side, its centre anywhere (Cutout, DeVries & Taylor 2017) */
     double noise;         /* standard deviation of Gaussian noise */
     float fill;           /* what comes in from outside (the value of a black pixel after normalisation) */
 } cadre_augment;
 
-/** Apply to one image of channels * height * width floats, in place; `scratch` has the same size. Same key, same result. */
+/** Apply to one image of channels * height * width floats, in place; `scratch` has the same size. Same key, same result. Allocates nothing. Any thread. */
 CADRE_API void cadre_augment_apply(const cadre_augment *augment, uint64_t seed, int64_t epoch, int64_t index, float *image,
                                    float *scratch, int channels, int height, int width);
 
@@ -115,12 +123,19 @@ typedef struct cadre_loader_options {
 
 typedef struct cadre_loader cadre_loader;
 
-/** `dataset` is copied. No thread is started before the first batch is asked for, so a loader may be made before a fork. */
+/**
+ * `dataset` is copied, its `user` borrowed. Options may be NULL. No thread is started before the first batch is asked for, so a loader may be made
+ * before a fork; and none is left when CADRE_STOP or an error has been handed out, so a program may fork between epochs. The thread takes no
+ * signals. CADRE_EINVAL, CADRE_EVERSION (options this library does not know), CADRE_ENOMEM. A loader is for one thread at a time.
+ */
 CADRE_API int cadre_loader_new(const cadre_dataset *dataset, const cadre_loader_options *options, cadre_loader **out);
+/** Stops the thread, within the time of one `get`. */
 CADRE_API void cadre_loader_free(cadre_loader *loader);
-/** Begin `epoch`: from its beginning, or, after a restore into the middle of that same epoch, from the saved position. */
+/** Begin `epoch`: from its beginning, or, after a restore into the middle of that same epoch, from the saved position. Also leaves
+ *  an epoch before its end. CADRE_EINVAL: the saved position is not at a batch of this batch size and world. */
 CADRE_API int cadre_loader_begin(cadre_loader *loader, int64_t epoch);
-/** The next batch, or CADRE_STOP at the epoch's end. The batch is borrowed until the next call on the loader. An error of `get` comes out here. */
+/** The next batch, or CADRE_STOP at the epoch's end. The batch is borrowed until the next begin, next or free. An error of `get`
+ *  comes out here in its place, "sample 7: " and its message, and again until the next begin. Without a begin, epoch 0 or the restored one. */
 CADRE_API int cadre_loader_next(cadre_loader *loader, cadre_batch *batch);
 /** Batches in an epoch, the same on every rank. */
 CADRE_API int64_t cadre_loader_batches(const cadre_loader *loader);

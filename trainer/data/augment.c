@@ -59,9 +59,35 @@ static void mirror(float *image, shape size)
 }
 
 /* A pixel, or what lies around the image. */
-static float pixel(const float *plane, int height, int width, int y, int x, float fill)
+static float pixel(const float *plane, shape size, int y, int x, float fill)
 {
-    return y >= 0 && y < height && x >= 0 && x < width ? plane[y * (int64_t)width + x] : fill;
+    return y >= 0 && y < size.height && x >= 0 && x < size.width ? plane[(int64_t)y * size.width + x] : fill;
+}
+
+/* floor(), which without SSE4 is a slow call. */
+static int round_down(double x)
+{
+    int towards_zero = (int)x;
+    return towards_zero - (x < towards_zero);
+}
+
+/* Bilinear, `v` below (y0, x0) and `u` to its right. */
+static float between(const float *plane, shape size, int y0, int x0, float v, float u, float fill)
+{
+    float near[4];
+    if (y0 >= 0 && y0 < size.height - 1 && x0 >= 0 && x0 < size.width - 1) {
+        const float *at = plane + (int64_t)y0 * size.width + x0;
+        near[0] = at[0];
+        near[1] = at[1];
+        near[2] = at[size.width];
+        near[3] = at[size.width + 1];
+    } else {
+        for (int i = 0; i < 4; i++)
+            near[i] = pixel(plane, size, y0 + i / 2, x0 + i % 2, fill);
+    }
+    float upper = near[0] * (1 - u) + near[1] * u;
+    float lower = near[2] * (1 - u) + near[3] * u;
+    return upper * (1 - v) + lower * v;
 }
 
 /* Turn about the centre; each pixel is taken from where it was, between four neighbours. */
@@ -77,19 +103,13 @@ static void turn(float *image, float *scratch, shape size, double radians, float
         for (int x = 0; x < size.width; x++) {
             double from_y = cosine * (y - middle_y) + sine * (x - middle_x) + middle_y;
             double from_x = cosine * (x - middle_x) - sine * (y - middle_y) + middle_x;
-            int y0 = (int)floor(from_y);
-            int x0 = (int)floor(from_x);
+            int y0 = round_down(from_y);
+            int x0 = round_down(from_x);
             float v = (float)(from_y - y0);
             float u = (float)(from_x - x0);
-            for (int c = 0; c < size.channels; c++) {
-                const float *plane = scratch + (size_t)c * plane_floats;
-                float upper = pixel(plane, size.height, size.width, y0, x0, fill) * (1 - u) +
-                              pixel(plane, size.height, size.width, y0, x0 + 1, fill) * u;
-                float lower = pixel(plane, size.height, size.width, y0 + 1, x0, fill) * (1 - u) +
-                              pixel(plane, size.height, size.width, y0 + 1, x0 + 1, fill) * u;
+            for (int c = 0; c < size.channels; c++)
                 image[(size_t)c * plane_floats + (size_t)y * (size_t)size.width + (size_t)x] =
-                    upper * (1 - v) + lower * v;
-            }
+                    between(scratch + (size_t)c * plane_floats, size, y0, x0, v, u, fill);
         }
 }
 
@@ -114,9 +134,11 @@ static void add_noise(float *image, size_t n, base_rng *rng, float std)
         float above_zero = ((float)(base_rng_u32(rng) >> 8) + 1.0f) * 0x1p-24f;
         float angle = (float)(base_rng_u32(rng) >> 8) * (6.2831853f * 0x1p-24f);
         float radius = std * sqrtf(-2.0f * logf(above_zero));
-        image[i++] += radius * cosf(angle);
+        float sine, cosine;
+        sincosf(angle, &sine, &cosine);
+        image[i++] += radius * cosine;
         if (i < n)
-            image[i++] += radius * sinf(angle);
+            image[i++] += radius * sine;
     }
 }
 
