@@ -7,6 +7,7 @@
 #include "tracking/internal.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     APPLICATION_ID = 0x43616472, /* "Cadr" */
@@ -163,10 +164,11 @@ int tracking_schema_ready(tracking_store *store)
         status = tracking_exec(store, "SELECT count(*) FROM sqlite_master", &tables);
     if (status != CADRE_OK)
         return status;
-    if (id == 0 && version == 0 && tables == 0)
+    struct stat info;
+    if (id == 0 && version == 0 && tables == 0 && stat(store->place, &info) == 0 && info.st_size == 0)
         return store->writer ? make_tables(store) : base_error(CADRE_ENOENT, "store %s is empty", store->path);
     if (id != APPLICATION_ID)
-        return base_error(CADRE_ECORRUPT, "store %s is a SQLite file of another program, not a Cadre store",
+        return base_error(CADRE_ECORRUPT, "store %s is no Cadre store but a file of another program",
                           store->path);
     if (version > VERSION)
         return base_error(CADRE_EVERSION,

@@ -4,9 +4,9 @@
  * checkpoint the log; readers welcome.
  *
  * Writes gather in memory; tracking_commit() puts them into the file in one transaction. A write call fails only for
- * its arguments, for memory, and (CADRE_ENOSPC) when 64 MiB wait because commits keep failing; one that fails leaves
- * nothing behind. Reading sees what is gathered. Ids are row ids (> 0). One thread at a time; a store is never carried
- * over fork(): a child's calls answer CADRE_ESTATE, its close does nothing.
+ * its arguments, for memory, when what it must know cannot be read, and (CADRE_ENOSPC) when 64 MiB wait because commits
+ * keep failing; one that fails leaves nothing behind. Reading sees what is gathered. Ids are row ids (> 0). One thread
+ * at a time; a store is never carried over fork(): a child's calls answer CADRE_ESTATE, its close does nothing.
  */
 #ifndef TRACKING_STORE_H
 #define TRACKING_STORE_H
@@ -44,8 +44,7 @@ int tracking_commit(tracking_store *store, bool durable);
 /** Milliseconds until the gathered writes should be committed; 0: now; -1: nothing is gathered. */
 int tracking_commit_due_ms(const tracking_store *store);
 
-/* ---- experiments (Optuna: studies)
- * ------------------------------------------------------------------------------------- */
+/* ---- experiments (Optuna: studies) ---- */
 
 typedef enum tracking_direction { TRACKING_MINIMIZE, TRACKING_MAXIMIZE } tracking_direction;
 
