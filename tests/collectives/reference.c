@@ -39,7 +39,7 @@ static double real_at(int rank, size_t i)
     uint64_t bits = draw(rank, i);
     if (rank == 0 && i % 1009 == 5)
         return NAN;
-    double value = ((double)(bits >> 11) / 9007199254740992.0 - 0.5) * pow(2, (double)(bits % 12));
+    double value = ((double)(bits >> 11) / 9007199254740992.0 - 0.5) * (double)(1u << bits % 12);
     return value;
 }
 
