@@ -34,6 +34,10 @@ enum {
 int checkpoint_write(const char *path, const state_snapshot *snapshot, const void *locals, int world,
                      const cadre_checkpoint_info *meta, cadre_checkpoint_info *out);
 
+/** Remove what dead writers left in `directory`: entries named "*.tmp-<number>". Only while no checkpoint is being
+ * written there, such as when an attempt starts. Fine when the directory is not there. */
+int checkpoint_sweep(const char *directory);
+
 /**
  * Verify the checkpoint at `path`, check that all entries of `state` fit (CADRE_EMISMATCH names the first that does
  * not), then load them and epoch and step. Every rank calls it. A local entry comes from row `rank`; a rank that the

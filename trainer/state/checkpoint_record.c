@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "hash.h"
+#include "text.h"
 
 #include <limits.h>
 #include <math.h>
@@ -61,7 +62,7 @@ static json_t *record_to_json(const checkpoint_record *record, json_t *scalars, 
                      (json_int_t)record->tensors_nbytes, "xxh3_128", record->tensors_hash, "hash", "");
 }
 
-static char *render_unhashed(const checkpoint_record *record, const state_snapshot *snapshot)
+static int render_unhashed(const checkpoint_record *record, const state_snapshot *snapshot, base_buffer *out)
 {
     json_t *scalars = json_object(), *locals = json_array();
     bool whole = scalars && locals;
@@ -77,12 +78,12 @@ static char *render_unhashed(const checkpoint_record *record, const state_snapsh
     if (!whole) {
         json_decref(scalars);
         json_decref(locals);
-        return NULL;
+        return no_memory();
     }
     json_t *root = record_to_json(record, scalars, locals); /* takes both, on failure too */
-    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    int status = state_json_print(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17), out);
     json_decref(root);
-    return text;
+    return status;
 }
 
 /* The hash of the text's two parts around the digits of the hash field. */
@@ -101,27 +102,28 @@ static int hash_around(const char *text, size_t before, const char *after, size_
 
 int checkpoint_record_render(checkpoint_record *record, const state_snapshot *snapshot, base_buffer *out)
 {
-    char *text = render_unhashed(record, snapshot);
-    if (!text)
-        return no_memory();
-    size_t length = strlen(text) - (END_LENGTH - 1); /* up to the hash field's closing quote */
-    size_t nbytes = length + HASH_DIGITS + END_LENGTH;
     char digits[STATE_HASH_TEXT];
-    int status = hash_around(text, length, text_end, END_LENGTH, digits);
+    size_t start = out->length;
+    int status = render_unhashed(record, snapshot, out);
+    if (status != CADRE_OK)
+        return status;
+    out->length -= END_LENGTH - 1; /* back to the hash field's closing quote; the text's last newline is ours */
+    status = hash_around((char *)out->data + start, out->length - start, text_end, END_LENGTH, digits);
+    if (status == CADRE_OK)
+        status = base_buffer_append(out, digits, HASH_DIGITS);
+    if (status == CADRE_OK)
+        status = base_buffer_append(out, text_end, END_LENGTH);
+    size_t nbytes = out->length - start;
     if (status == CADRE_OK && nbytes > CHECKPOINT_RECORD_LIMIT)
         status = base_error(CADRE_EINVAL, CHECKPOINT_RECORD " would have %zu bytes, over the limit of %d", nbytes,
                             CHECKPOINT_RECORD_LIMIT);
-    if (status == CADRE_OK)
-        status = base_buffer_reserve(out, nbytes);
-    if (status == CADRE_OK) {
-        base_buffer_append(out, text, length);
-        base_buffer_append(out, digits, HASH_DIGITS);
-        base_buffer_append(out, text_end, END_LENGTH);
-        memcpy(record->info.hash, digits, sizeof digits);
-        record->info.nbytes += (int64_t)nbytes;
+    if (status != CADRE_OK) {
+        out->length = start;
+        return status;
     }
-    free(text);
-    return status;
+    memcpy(record->info.hash, digits, sizeof digits);
+    record->info.nbytes += (int64_t)nbytes;
+    return CADRE_OK;
 }
 
 static bool get_integer(const json_t *root, const char *name, int64_t low, int64_t high, int64_t *out)
@@ -190,7 +192,7 @@ int checkpoint_record_parse_body(const char *text, size_t nbytes, checkpoint_rec
 {
     json_error_t where;
     json_t *root = json_loadb(text, nbytes, JSON_REJECT_DUPLICATES, &where);
-    if (!root && json_error_code(&where) == json_error_out_of_memory)
+    if (!root && state_json_no_memory(&where))
         return no_memory();
     if (!root)
         return base_error(CADRE_ECORRUPT, "line %d, column %d: %s", where.line, where.column, where.text);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "hash.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -271,6 +272,29 @@ int checkpoint_write(const char *path, const state_snapshot *snapshot, const voi
     if (out)
         *out = record.info;
     return CADRE_OK;
+}
+
+static bool is_leftover(const char *name)
+{
+    const char *mark = strstr(name, ".tmp-");
+    return mark && mark[5] && strspn(mark + 5, "0123456789") == strlen(mark + 5);
+}
+
+int checkpoint_sweep(const char *directory)
+{
+    DIR *open = opendir(directory);
+    if (!open)
+        return errno == ENOENT ? CADRE_OK : base_errno(errno, "read the directory %s", directory);
+    int status = CADRE_OK;
+    for (struct dirent *entry; status == CADRE_OK && (entry = readdir(open));) {
+        if (!is_leftover(entry->d_name))
+            continue;
+        char *path = base_path_join(directory, entry->d_name);
+        status = path ? base_remove_tree(path) : CADRE_ENOMEM;
+        free(path);
+    }
+    closedir(open);
+    return status;
 }
 
 int cadre_checkpoint_save(const char *path, cadre_state *state)

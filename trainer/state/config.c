@@ -210,10 +210,7 @@ static size_t digits_of(double value)
 
 static int print_json(base_buffer *text, json_t *json, size_t flags)
 {
-    char *part = json ? json_dumps(json, flags | JSON_ENCODE_ANY) : NULL;
-    int status =
-        part ? base_buffer_append(text, part, strlen(part)) : base_error(CADRE_ENOMEM, "out of memory for a config");
-    free(part);
+    int status = state_json_print(json, flags | JSON_ENCODE_ANY, text);
     json_decref(json);
     return status;
 }
@@ -289,7 +286,7 @@ int cadre_config_from_json(const char *json, cadre_config **out)
         return base_error(CADRE_EINVAL, "config: there is no JSON to read");
     json_error_t where;
     json_t *object = json_loads(json, JSON_REJECT_DUPLICATES, &where);
-    if (!object && json_error_code(&where) == json_error_out_of_memory)
+    if (!object && state_json_no_memory(&where))
         return base_error(CADRE_ENOMEM, "config: out of memory");
     if (!object)
         return base_error(CADRE_EINVAL, "config: line %d, column %d: %s", where.line, where.column, where.text);

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "text.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -48,9 +49,9 @@ static json_t *header_to_json(const safetensors_tensor *tensors, size_t count, c
     bool whole = root != NULL;
     if (whole && metadata && *metadata) {
         json_t *strings = json_object();
+        whole = json_object_set_new(root, "__metadata__", strings) == 0; /* root's now, or gone */
         for (; whole && *metadata; metadata += 2)
             whole = json_object_set_new(strings, metadata[0], json_string(metadata[1])) == 0;
-        whole = json_object_set_new(root, "__metadata__", strings) == 0 && whole;
     }
     for (size_t i = 0; whole && i < count; i++)
         whole = json_object_set_new(root, tensors[i].name, tensor_to_json(&tensors[i])) == 0;
@@ -63,31 +64,26 @@ static json_t *header_to_json(const safetensors_tensor *tensors, size_t count, c
 
 int safetensors_header(const safetensors_tensor *tensors, size_t count, const char *const *metadata, base_buffer *out)
 {
+    static const char blanks[8] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
     for (size_t i = 0; i < count; i++)
         if (tensors[i].begin != (i ? tensors[i - 1].end : 0) || tensors[i].end < tensors[i].begin)
             return base_error(CADRE_EINVAL, "tensor \"%s\" does not follow the one before it", tensors[i].name);
     json_t *root = header_to_json(tensors, count, metadata);
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    json_decref(root);
-    if (!text)
-        return base_error(CADRE_ENOMEM, "out of memory for a safetensors header");
-    size_t length = strlen(text);
-    size_t padded = (length + 7) / 8 * 8;
-    int status = CADRE_OK;
-    if (padded > SAFETENSORS_HEADER_LIMIT)
-        status = base_error(CADRE_EINVAL, "the header of %zu tensors takes %zu bytes, over the limit of %d", count,
-                            padded, SAFETENSORS_HEADER_LIMIT);
+    size_t start = out->length;
+    int status = root ? base_buffer_append(out, blanks, 8) : CADRE_ENOMEM; /* the length's place */
     if (status == CADRE_OK)
-        status = base_buffer_reserve(out, 8 + padded);
-    if (status == CADRE_OK) {
-        unsigned char *at = out->data + out->length;
-        for (int i = 0; i < 8; i++)
-            at[i] = (unsigned char)((uint64_t)padded >> 8 * i);
-        memset(at + 8, ' ', padded);
-        memcpy(at + 8, text, length);
-        out->length += 8 + padded;
-    }
-    free(text);
+        status = state_json_print(root, JSON_COMPACT, out);
+    json_decref(root);
+    if (status == CADRE_OK)
+        status = base_buffer_append(out, blanks, (0 - (out->length - start)) % 8);
+    uint64_t length = out->length - start - 8;
+    if (status == CADRE_OK && length > SAFETENSORS_HEADER_LIMIT)
+        status = base_error(CADRE_EINVAL, "the header of %zu tensors takes %llu bytes, over the limit of %d", count,
+                            (unsigned long long)length, SAFETENSORS_HEADER_LIMIT);
+    for (int i = 0; status == CADRE_OK && i < 8; i++)
+        out->data[start + (size_t)i] = (unsigned char)(length >> 8 * i);
+    if (status != CADRE_OK)
+        out->length = start;
     return status;
 }
 
@@ -230,7 +226,7 @@ int safetensors_parse(const void *bytes, size_t nbytes, uint64_t file_nbytes, sa
         return base_error(CADRE_ECORRUPT, "the header is no JSON object");
     json_error_t where;
     json_t *root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &where);
-    if (!root && json_error_code(&where) == json_error_out_of_memory)
+    if (!root && state_json_no_memory(&where))
         return base_error(CADRE_ENOMEM, "out of memory for a safetensors header");
     if (!root)
         return base_error(CADRE_ECORRUPT, "the header, at byte %d: %s", where.position, where.text);

@@ -1,5 +1,7 @@
 #include "text.h"
 
+#include "base/error.h"
+
 #include <stdint.h>
 
 /* Bytes of the sequence that starts at `at`, 0 when it is malformed. The text's end stops it, being no continuation
@@ -30,4 +32,32 @@ bool state_utf8_valid(const char *text)
         at += length;
     }
     return true;
+}
+
+bool state_json_no_memory(const json_error_t *where)
+{
+    return json_error_code(where) == json_error_out_of_memory || !*where->text;
+}
+
+struct sink {
+    base_buffer *out;
+    int status; /* of the first append that failed; sticky */
+};
+
+static int append(const char *bytes, size_t nbytes, void *user)
+{
+    struct sink *sink = user;
+    if (sink->status == CADRE_OK)
+        sink->status = base_buffer_append(sink->out, bytes, nbytes);
+    return sink->status == CADRE_OK ? 0 : -1;
+}
+
+int state_json_print(const json_t *json, size_t flags, base_buffer *out)
+{
+    size_t start = out->length;
+    struct sink sink = {.out = out};
+    if (json && json_dump_callback(json, append, &sink, flags) == 0 && sink.status == CADRE_OK)
+        return CADRE_OK;
+    out->length = start;
+    return base_error(CADRE_ENOMEM, "out of memory for JSON");
 }
