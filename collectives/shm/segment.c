@@ -104,7 +104,7 @@ static int open_new(shm_card *card, bool in_file, int *fd)
     unsigned long long tag;
     if (getrandom(&tag, sizeof tag, 0) != sizeof tag)
         return base_errno(errno, "getrandom");
-    snprintf(card->path, sizeof card->path, "/dev/shm/cadre-%016llx", tag);
+    snprintf(card->path, sizeof card->path, "/dev/shm/cadre-comm-%016llx", tag);
     int status = base_open(card->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, fd);
     if (status)
         card->path[0] = '\0';

@@ -99,7 +99,7 @@ static size_t control_bytes(int world)
 /* The less often ranks wait for each other the better when they have to take turns on a core. In all some 24 MB at most. */
 static size_t decide_chunk(int world)
 {
-    size_t chunk = world <= cores() ? 256 << 10 : 1 << 20;
+    size_t chunk = world <= cores() ? 512 << 10 : 1 << 20;
     while (chunk > (64 << 10) && chunk * SHM_STAGES * (size_t)world > (24 << 20))
         chunk /= 2;
     return chunk;
