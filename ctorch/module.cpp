@@ -373,7 +373,7 @@ ct_status ct_module_to_memory_format(ct_module *m, ct_memory_format format)
         if (format != CT_CONTIGUOUS && format != CT_CHANNELS_LAST)
             ct::fail(CT_EINVAL, "%d is no memory format", static_cast<int>(format));
         const auto target = format == CT_CHANNELS_LAST ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-        for_each_tensor(m, [&](const at::Tensor &t) { return t.dim() == 4 ? t.contiguous(target) : t; });
+        for_each_tensor(m, [&](const at::Tensor &t) { return t.dim() == 4 ? t.to(t.scalar_type(), false, false, target) : t; });
         return CT_OK;
     }
     CT_CATCH(status)

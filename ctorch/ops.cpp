@@ -110,7 +110,8 @@ CT_ENTRY(ct_permute, (const ct_tensor *x, const int64_t *dims, size_t ndim, ct_t
 CT_ENTRY(ct_to_dtype, (const ct_tensor *x, ct_dtype dtype, ct_tensor **out), CT_X, X.to(ct::scalar_type(dtype)))
 CT_ENTRY(ct_to_device, (const ct_tensor *x, const char *device, ct_tensor **out), CT_X, X.to(ct::device(device)))
 CT_ENTRY(ct_contiguous, (const ct_tensor *x, ct_memory_format format, ct_tensor **out), CT_X,
-         X.contiguous(memory_format(format)))
+         /* not .contiguous(): that leaves the strides of one-channel images as they are, and kernels choose by strides */
+         X.to(X.scalar_type(), false, false, memory_format(format)))
 CT_ENTRY(ct_detach, (const ct_tensor *x, ct_tensor **out), CT_X, X.detach())
 
 CT_ENTRY_(ct_copy_, (ct_tensor * dst, const ct_tensor *src), at::Tensor &D = ct::in(dst, "dst"), D.copy_(ct::in(src, "src")))

@@ -1,0 +1,91 @@
+/* Random state, threads, autocast, memory, fork. */
+#include "check.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void random_state(void **state)
+{
+    (void)state;
+    ct_tensor *a = NULL, *b = NULL;
+    OK(ct_manual_seed(42));
+    OK(ct_tensor_randn(CT_SHAPE(100), CT_FLOAT32, NULL, &a));
+    const size_t nbytes = ct_rng_state_size();
+    assert_true(nbytes > 1000);
+    void *saved = malloc(nbytes);
+    OK(ct_rng_get_state(saved, nbytes));
+    OK(ct_tensor_randn(CT_SHAPE(37), CT_FLOAT32, NULL, &a));
+    OK(ct_rng_set_state(saved, nbytes));
+    OK(ct_tensor_randn(CT_SHAPE(37), CT_FLOAT32, NULL, &b));
+    assert_memory_equal(ct_tensor_data(a), ct_tensor_data(b), 37 * sizeof(float));
+    FAILS(CT_EINVAL, ct_rng_get_state(saved, nbytes - 1));
+    FAILS(CT_EINVAL, ct_rng_get_state(NULL, nbytes));
+    FAILS(CT_ETORCH, ct_rng_set_state(saved, 7));
+    free(saved);
+}
+
+static void threads(void **state)
+{
+    (void)state;
+    OK(ct_set_num_threads(1));
+    assert_int_equal(ct_get_num_threads(), 1);
+    FAILS(CT_EINVAL, ct_set_num_threads(0));
+    FAILS(CT_EINVAL, ct_set_num_interop_threads(0));
+    (void)ct_set_num_interop_threads(1);
+}
+
+static void autocast(void **state)
+{
+    (void)state;
+    ct_tensor *x = NULL, *y = NULL;
+    OK(ct_tensor_ones(CT_SHAPE(4, 4), CT_FLOAT32, NULL, &x));
+    OK(ct_autocast_push("cpu", CT_BFLOAT16));
+    OK(ct_autocast_push("cpu", CT_BFLOAT16));
+    OK(ct_matmul(x, x, &y));
+    assert_int_equal(ct_tensor_dtype(y), CT_BFLOAT16);
+    OK(ct_autocast_pop());
+    OK(ct_matmul(x, x, &y));
+    assert_int_equal(ct_tensor_dtype(y), CT_BFLOAT16);
+    OK(ct_autocast_pop());
+    OK(ct_matmul(x, x, &y));
+    assert_int_equal(ct_tensor_dtype(y), CT_FLOAT32);
+    FAILS(CT_ESTATE, ct_autocast_pop());
+    FAILS(CT_ENOTSUP, ct_autocast_push("cpu", CT_FLOAT64));
+    FAILS(CT_EINVAL, ct_autocast_push("abacus", CT_BFLOAT16));
+}
+
+static void devices(void **state)
+{
+    (void)state;
+    assert_int_equal(ct_cuda_available(), ct_cuda_device_count() > 0);
+    (void)ct_has_fast_bf16();
+    OK(ct_memory_tune(false));
+    OK(ct_memory_tune(true));
+}
+
+/* A parent that has loaded the library and used one thread forks workers that train. */
+static void fork_trains(void **state)
+{
+    (void)state;
+    OK(ct_set_num_threads(1));
+    ct_module *m = CT_SEQUENTIAL(ct_nn_conv2d(1, 4, 3, NULL), ct_nn_relu(), ct_nn_flatten(), ct_nn_linear(4 * 36, 2, true));
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        ct_tensor *x = NULL, *y = NULL, *loss = NULL;
+        ct_status failed = ct_tensor_randn(CT_SHAPE(2, 1, 8, 8), CT_FLOAT32, NULL, &x);
+        for (int i = 0; !failed && i < 3; i++)
+            failed = ct_module_forward(m, x, &y) || ct_sum(y, &loss) || ct_backward(loss, 1);
+        _exit(failed ? 1 : 0);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ct_module_free(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(random_state), TEST(threads), TEST(autocast), TEST(devices), TEST(fork_trains)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
