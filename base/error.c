@@ -60,6 +60,15 @@ int base_error(int status, const char *fmt, ...)
     return status;
 }
 
+int cadre_fail(int status, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    base_verror(status, fmt, args);
+    va_end(args);
+    return status;
+}
+
 int base_wrap(int status, const char *fmt, ...)
 {
     char joined[BASE_ERROR_MAX];

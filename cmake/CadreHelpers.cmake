@@ -5,7 +5,7 @@ set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 
 add_library(cadre_warnings INTERFACE)
-target_compile_options(cadre_warnings INTERFACE -Wall -Wextra -Wpedantic -Werror -Wno-unknown-warning-option
+target_compile_options(cadre_warnings INTERFACE -Wall -Wextra -Wpedantic -Werror
                        $<$<COMPILE_LANG_AND_ID:C,GNU>:-Wno-format-truncation>) # cutting long text is meant
 
 add_library(cadre_options INTERFACE)

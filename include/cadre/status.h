@@ -56,6 +56,16 @@ typedef enum cadre_status {
  */
 CADRE_API const char *cadre_error_message(void);
 
+/**
+ * Set the calling thread's message (as printf; one line) and return `status`: how a program's own callbacks fail,
+ * `return cadre_fail(CADRE_EINVAL, "fold %d of %d", fold, folds);`.
+ */
+CADRE_API int cadre_fail(int status, const char *fmt, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
 /** The code's name, "EIO" for CADRE_EIO; "unknown" for a number that is no status. Static. Any thread. */
 CADRE_API const char *cadre_status_name(int status);
 

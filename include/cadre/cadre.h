@@ -1,0 +1,15 @@
+/* All of Cadre that needs no libtorch. With it: cadre/ddp.h and ctorch.h. */
+#ifndef CADRE_CADRE_H
+#define CADRE_CADRE_H
+
+#include "cadre/checkpoint.h"
+#include "cadre/collectives.h"
+#include "cadre/config.h"
+#include "cadre/data.h"
+#include "cadre/log.h"
+#include "cadre/session.h"
+#include "cadre/state.h"
+#include "cadre/status.h"
+#include "cadre/trainer.h"
+
+#endif

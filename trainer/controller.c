@@ -1,0 +1,218 @@
+/* The controller: one event loop that owns the store, the worker group and the failure policy. */
+#include "fit.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/mem.h"
+#include "group.h"
+#include "launch/launch.h"
+#include "message.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+static const double GRACE_S = 30.0;
+
+struct controller {
+    trainer_run *run;
+    uv_loop_t loop;
+    trainer_launcher *launcher;
+    trainer_group *group;
+    int groups, failures, interrupts;
+    bool stopping;
+    uv_signal_t on_int, on_term;
+    uv_timer_t commit;
+    int status; /* of the whole */
+    char message[600];
+};
+
+static void finish(struct controller *controller, int status)
+{
+    controller->status = status;
+    if (status < 0)
+        snprintf(controller->message, sizeof controller->message, "%s", cadre_error_message());
+    uv_stop(&controller->loop);
+}
+
+/* ---- committing in groups ---------------------------------------------------------------------------------------------------- */
+
+static void on_commit(uv_timer_t *timer);
+
+static void schedule_commit(struct controller *controller)
+{
+    int due_ms = -1;
+    int status = run_tick(controller->run, &due_ms);
+    if (status != CADRE_OK) {
+        if (controller->group)
+            group_kill(controller->group, status, "failed", -1, cadre_error_message());
+        else
+            finish(controller, status);
+    } else if (due_ms >= 0 && !uv_is_active((uv_handle_t *)&controller->commit)) {
+        uv_timer_start(&controller->commit, on_commit, (uint64_t)due_ms + 1, 0);
+    }
+}
+
+static void on_commit(uv_timer_t *timer) { schedule_commit(timer->data); }
+
+/* ---- the group ---------------------------------------------------------------------------------------------------------------- */
+
+static int start_group(struct controller *controller);
+
+static int on_message(trainer_group *group, const json_t *message, json_t **reply)
+{
+    struct controller *controller = group->user;
+    int status = run_take(controller->run, message, reply);
+    if (status == CADRE_OK)
+        schedule_commit(controller);
+    return status;
+}
+
+static json_t *on_hello(trainer_group *group, int rank)
+{
+    struct controller *controller = group->user;
+    (void)rank;
+    return run_start_message(controller->run, fit_threads(controller->run->trainer, group->world));
+}
+
+/* A failed attempt is made again while max_failures allows; what the store or the disk refuses would fail again. */
+static bool may_restart(const struct controller *controller, int status)
+{
+    int allowed = controller->run->trainer->failure.max_failures;
+    return status == CADRE_ETRAIN && !controller->stopping && (allowed < 0 || controller->failures <= allowed);
+}
+
+static void on_end(trainer_group *group, const group_outcome *outcome)
+{
+    struct controller *controller = group->user;
+    trainer_run *run = controller->run;
+    char detail[512];
+    snprintf(detail, sizeof detail, "%s", outcome->detail);
+    int number = run->attempt;
+    run_ending ending = {outcome->cause, outcome->rank, outcome->host, outcome->exit_code, outcome->signal, detail};
+    int status = run_attempt_end(run, &ending);
+    int verdict = outcome->status;
+    group_free(group);
+    free(group);
+    controller->group = NULL;
+    if (status != CADRE_OK) {
+        finish(controller, status);
+        return;
+    }
+    if (verdict == CADRE_OK || verdict == CADRE_STOP || (controller->stopping && verdict == CADRE_ETRAIN)) {
+        finish(controller, controller->stopping && verdict != CADRE_OK ? CADRE_STOP : verdict);
+        return;
+    }
+    controller->failures++;
+    if (may_restart(controller, verdict)) {
+        progress_say(&run->progress, "attempt %d failed: %s; starting again (%d of %d)", number, detail, controller->failures,
+                     run->trainer->failure.max_failures);
+        status = start_group(controller);
+        if (status != CADRE_OK)
+            finish(controller, status);
+        return;
+    }
+    int allowed = run->trainer->failure.max_failures;
+    if (controller->failures > 1 || allowed)
+        base_error(verdict, "%s; failure %d, max_failures is %d", detail, controller->failures, allowed);
+    else
+        base_error(verdict, "%s", detail);
+    finish(controller, verdict);
+}
+
+static int start_group(struct controller *controller)
+{
+    trainer_run *run = controller->run;
+    int world = run->trainer->scaling.num_workers ? run->trainer->scaling.num_workers : 1;
+    int status = run_attempt_begin(run, world, controller->launcher->name);
+    if (status != CADRE_OK)
+        return status;
+    trainer_group *group = base_calloc(1, sizeof *group);
+    if (!group)
+        return CADRE_ENOMEM;
+    *group = (trainer_group){
+        .trainer = run->trainer, .number = ++controller->groups, .attempt = run->attempt, .world = world, .on_message = on_message,
+        .on_hello = on_hello, .on_end = on_end, .user = controller, .directory = base_strdup(run->trial_directory),
+    };
+    status = group->directory ? group_start(group, &controller->loop, controller->launcher) : CADRE_ENOMEM;
+    if (status != CADRE_OK) {
+        group_free(group);
+        free(group);
+        return status;
+    }
+    controller->group = group;
+    return CADRE_OK;
+}
+
+/* ---- signals -------------------------------------------------------------------------------------------------------------------- */
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct controller *controller = handle->data;
+    trainer_run *run = controller->run;
+    double grace = run->trainer->failure.grace_s > 0 ? run->trainer->failure.grace_s : GRACE_S;
+    controller->stopping = true;
+    controller->interrupts++;
+    if (!controller->group)
+        return;
+    if (controller->interrupts == 1) {
+        progress_say(&run->progress, "%s: saving and stopping; once more ends it at once", number == SIGINT ? "interrupted" : "asked to end");
+        group_leave(controller->group, grace);
+    } else {
+        group_kill(controller->group, CADRE_STOP, "stopped", -1, "ended by a second interrupt");
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------------ */
+
+static int make_launcher(struct controller *controller, zygote *zygote)
+{
+    const cadre_trainer *trainer = controller->run->trainer;
+    const char *name = trainer->run.name ? trainer->run.name : "run";
+    if (trainer->scaling.launcher == CADRE_LAUNCH_MPIRUN)
+        return launch_mpirun_new(&controller->loop, name, &controller->launcher);
+    if (zygote->fd < 0)
+        return launch_exec_new(&controller->loop, name, &controller->launcher);
+    return launch_fork_new(&controller->loop, zygote, &controller->launcher);
+}
+
+static void close_handles(struct controller *controller)
+{
+    uv_close((uv_handle_t *)&controller->on_int, NULL);
+    uv_close((uv_handle_t *)&controller->on_term, NULL);
+    uv_close((uv_handle_t *)&controller->commit, NULL);
+    launch_free(controller->launcher);
+    uv_run(&controller->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&controller->loop);
+}
+
+int fit_controlled(trainer_run *run, zygote *zygote)
+{
+    struct controller controller = {.run = run};
+    int failed = uv_loop_init(&controller.loop);
+    if (failed)
+        return base_error(CADRE_ESYSTEM, "make the event loop: %s", uv_strerror(failed));
+    uv_signal_init(&controller.loop, &controller.on_int);
+    uv_signal_init(&controller.loop, &controller.on_term);
+    uv_timer_init(&controller.loop, &controller.commit);
+    controller.on_int.data = controller.on_term.data = controller.commit.data = &controller;
+    uv_signal_start(&controller.on_int, on_signal, SIGINT);
+    uv_signal_start(&controller.on_term, on_signal, SIGTERM);
+    int status = make_launcher(&controller, zygote);
+    if (status == CADRE_OK)
+        status = start_group(&controller);
+    if (status == CADRE_OK) {
+        uv_run(&controller.loop, UV_RUN_DEFAULT);
+        status = controller.status;
+    } else {
+        snprintf(controller.message, sizeof controller.message, "%s", cadre_error_message());
+    }
+    close_handles(&controller);
+    zygote_stop(zygote);
+    int recorded = run_finish(run, status, controller.message);
+    if (status < 0)
+        return base_error(status, "%s", controller.message);
+    return recorded;
+}

@@ -1,0 +1,22 @@
+/* The ways in which fit can run a trainer. Each takes an opened run to its end and answers as cadre_trainer_fit does. */
+#ifndef TRAINER_FIT_H
+#define TRAINER_FIT_H
+
+#include "launch/zygote.h"
+#include "link.h"
+#include "run.h"
+
+/** Workers in processes of their own, under this one as the controller. `zygote` (fd -1: none) is taken over. */
+int fit_controlled(trainer_run *run, zygote *zygote);
+/** One worker, in this process. */
+int fit_inproc(trainer_run *run);
+/** This process is one of the ranks that mpirun or srun started; rank 0 records. Opens the run itself. */
+int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *result);
+
+/** Threads that each of `world` workers gets on a machine of which this process may use so many cores. */
+int fit_threads(const cadre_trainer *trainer, int world);
+
+/** A link that hands messages straight to the run. */
+int fit_link_direct(trainer_link *link, trainer_run *run);
+
+#endif

@@ -1,0 +1,439 @@
+#include "group.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/frame.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "message.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { TICK_MS = 100, TERM_GRACE_S = 5, OUTPUT_LIMIT = 64 << 20 };
+
+/* A worker that fails because a peer was lost says so before the peer's death may be known: so long its word is not taken for the reason. */
+static const double VERDICT_S = 0.3, EXIT_AFTER_DONE_S = 30.0;
+
+int group_open_log(const trainer_group *group, int rank, int *fd)
+{
+    char *path = base_sprintf("%s/rank%d.log", group->directory, rank);
+    int status = path ? base_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600, fd) : CADRE_ENOMEM;
+    free(path);
+    return status;
+}
+
+/* ---- ending ------------------------------------------------------------------------------------------------------------------ */
+
+static void set_outcome(trainer_group *group, int status, const char *cause, int rank, int exit_code, int signal_number,
+                        const char *detail)
+{
+    group_outcome *outcome = &group->outcome;
+    *outcome = (group_outcome){.status = status, .cause = cause, .rank = rank, .exit_code = exit_code, .signal = signal_number};
+    snprintf(outcome->detail, sizeof outcome->detail, "%s", detail);
+    if (rank >= 0)
+        snprintf(outcome->host, sizeof outcome->host, "%s", group->workers[rank].host);
+}
+
+static void begin_end(trainer_group *group)
+{
+    if (group->ending)
+        return;
+    group->ending = true;
+    group->launcher->signal(group->launcher, group, SIGKILL);
+}
+
+void group_kill(trainer_group *group, int status, const char *cause, int rank, const char *detail)
+{
+    if (group->outcome.status == CADRE_OK || group->outcome.status == CADRE_STOP)
+        set_outcome(group, status, cause, rank, 0, 0, detail);
+    begin_end(group);
+}
+
+void group_leave(trainer_group *group, double grace_s)
+{
+    if (group->leaving || group->ending)
+        return;
+    group->leaving = true;
+    group->leave_deadline = base_now() + grace_s;
+    group->launcher->signal(group->launcher, group, SIGUSR1);
+}
+
+static void close_worker(trainer_worker *worker);
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    trainer_group *group = handle->data;
+    if (--group->open_handles > 0 || !group->ended)
+        return;
+    group->launcher->release(group->launcher, group);
+    group->on_end(group, &group->outcome);
+}
+
+/* All processes are gone: close what is open; on_end follows when the loop has let go of it. */
+static void finish(trainer_group *group)
+{
+    if (group->ended)
+        return;
+    group->ended = true;
+    for (int rank = 0; rank < group->world; rank++)
+        close_worker(&group->workers[rank]);
+    uv_timer_stop(&group->timer);
+    uv_close((uv_handle_t *)&group->timer, on_handle_closed);
+}
+
+/* ---- judging ------------------------------------------------------------------------------------------------------------------ */
+
+static bool second_hand(int status) { return status == CADRE_EPEER || status == CADRE_ECANCELED || status == CADRE_ETIMEDOUT; }
+
+/* The first worker that died of itself, else the first that failed for a reason of its own, else any failure. */
+static void judge(trainer_group *group)
+{
+    const trainer_worker *found = NULL;
+    for (int pass = 0; pass < 3 && !found; pass++)
+        for (int rank = 0; rank < group->world && !found; rank++) {
+            const trainer_worker *worker = &group->workers[rank];
+            bool died = worker->exited && !worker->done;
+            bool failed = worker->done && worker->done_status < 0;
+            if (pass == 0 ? failed && !second_hand(worker->done_status) : pass == 1 ? died : failed)
+                found = worker;
+        }
+    char detail[700];
+    if (!found)
+        return;
+    if (found->done) {
+        snprintf(detail, sizeof detail, "rank %d: %s", found->rank, found->done_message);
+        set_outcome(group, CADRE_ETRAIN, "failed", found->rank, 1, 0, detail);
+    } else if (WIFSIGNALED(found->wait_status)) {
+        int number = WTERMSIG(found->wait_status);
+        snprintf(detail, sizeof detail, "rank %d was killed by signal %d (%s)", found->rank, number, strsignal(number));
+        set_outcome(group, CADRE_ETRAIN, "killed", found->rank, 0, number, detail);
+    } else {
+        int code = WEXITSTATUS(found->wait_status);
+        snprintf(detail, sizeof detail, "rank %d exited with code %d before it was done", found->rank, code);
+        set_outcome(group, CADRE_ETRAIN, "failed", found->rank, code, 0, detail);
+    }
+    begin_end(group);
+}
+
+static void look_at(trainer_group *group)
+{
+    int done = 0, exited = 0, stopped = 0;
+    bool bad = false, own_reason = false;
+    for (int rank = 0; rank < group->world; rank++) {
+        const trainer_worker *worker = &group->workers[rank];
+        bool died = worker->exited && !worker->done;
+        bool failed = worker->done && worker->done_status < 0;
+        done += worker->done;
+        exited += worker->exited || !worker->started;
+        stopped += worker->done && worker->done_status == CADRE_STOP;
+        bad |= died || failed;
+        own_reason |= failed && !second_hand(worker->done_status);
+    }
+    if (bad && !group->ending) {
+        if (own_reason || exited == group->world)
+            judge(group);
+        else if (group->verdict_at == 0)
+            group->verdict_at = base_now() + VERDICT_S;
+    }
+    if (!bad && done == group->world && !group->ending && group->outcome.cause == NULL) {
+        bool left = stopped > 0;
+        set_outcome(group, left ? CADRE_STOP : CADRE_OK, left ? "stopped" : "finished", -1, 0, 0, "");
+        group->leaving = true; /* they have said all; from here they only have to go */
+        group->leave_stage = 1;
+        group->leave_deadline = base_now() + EXIT_AFTER_DONE_S;
+    }
+    if (exited == group->world)
+        finish(group);
+}
+
+static void check_hang(trainer_group *group, double now)
+{
+    double timeout = group->trainer->failure.hang_timeout_s;
+    if (timeout < 0 || group->ending)
+        return;
+    if (timeout == 0)
+        timeout = 600;
+    int rank = -1;
+    for (int i = 0; i < group->world; i++) {
+        const trainer_worker *worker = &group->workers[i];
+        if (!worker->done && worker->last_seen > 0 && now - worker->last_seen > timeout &&
+            (rank < 0 || worker->last_seen < group->workers[rank].last_seen))
+            rank = i;
+    }
+    if (rank < 0)
+        return;
+    char detail[160];
+    snprintf(detail, sizeof detail, "rank %d made no progress for %.0f s", rank, now - group->workers[rank].last_seen);
+    group_kill(group, CADRE_ETRAIN, "hung", rank, detail);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    trainer_group *group = timer->data;
+    double now = base_now();
+    if (group->verdict_at > 0 && now >= group->verdict_at && !group->ending)
+        judge(group);
+    check_hang(group, now);
+    if (!group->leaving || group->ending || now < group->leave_deadline)
+        return;
+    if (group->leave_stage++ == 0) {
+        group->leave_deadline = now + TERM_GRACE_S;
+        group->launcher->signal(group->launcher, group, SIGTERM);
+    } else {
+        group->launcher->signal(group->launcher, group, SIGKILL);
+        if (!group->outcome.cause)
+            set_outcome(group, CADRE_STOP, "stopped", -1, 0, SIGKILL, "did not leave in time; ended");
+        group->ending = true;
+    }
+}
+
+/* ---- talking -------------------------------------------------------------------------------------------------------------------- */
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+static void close_worker(trainer_worker *worker)
+{
+    if (worker->polling) {
+        worker->polling = false;
+        uv_poll_stop(&worker->poll);
+        uv_close((uv_handle_t *)&worker->poll, on_handle_closed);
+    }
+    if (worker->fd >= 0)
+        close(worker->fd);
+    worker->fd = -1;
+}
+
+static void flush_output(trainer_worker *worker)
+{
+    while (worker->output.length) {
+        ssize_t sent = send(worker->fd, worker->output.data, worker->output.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            break; /* full: on_ready goes on; broken: the exit will be told */
+        base_buffer_consume(&worker->output, (size_t)sent);
+    }
+    uv_poll_start(&worker->poll, UV_READABLE | (worker->output.length ? UV_WRITABLE : 0), on_ready);
+}
+
+static void send_to(trainer_worker *worker, const json_t *message)
+{
+    if (worker->fd < 0 || !message)
+        return;
+    char *text = message_text(message);
+    if (text && worker->output.length < OUTPUT_LIMIT)
+        base_frame_append(&worker->output, text, strlen(text));
+    free(text);
+    flush_output(worker);
+}
+
+/* One rank's part of the out-of-band all-gather; the last one makes the whole, which goes to all. */
+static int take_gather(trainer_group *group, int rank, const json_t *message)
+{
+    int64_t sequence = message_int(message, "seq", 0);
+    json_t *data = json_object_get(message, "data");
+    if (group->gathered == 0) {
+        group->gather_sequence = sequence;
+        json_decref(group->gathering);
+        group->gathering = json_array();
+        for (int i = 0; i < group->world; i++)
+            json_array_append_new(group->gathering, json_null());
+    }
+    if (sequence != group->gather_sequence || !json_is_string(data) || !json_is_null(json_array_get(group->gathering, (size_t)rank)))
+        return base_error(CADRE_EPROTO, "rank %d sets up the group out of turn", rank);
+    json_array_set(group->gathering, (size_t)rank, data);
+    if (++group->gathered < group->world)
+        return CADRE_OK;
+    group->gathered = 0;
+    json_t *answer = message_new("gathered", group->attempt);
+    if (!answer)
+        return CADRE_ENOMEM;
+    message_set_int(answer, "seq", sequence);
+    json_object_set(answer, "data", group->gathering);
+    for (int i = 0; i < group->world; i++)
+        send_to(&group->workers[i], answer);
+    json_decref(answer);
+    return CADRE_OK;
+}
+
+static int take_message(trainer_worker *worker, const json_t *message)
+{
+    trainer_group *group = worker->group;
+    if (message_attempt(message) != group->attempt)
+        return CADRE_OK; /* of an attempt that is over */
+    if (worker->last_seen > 0 || message_is(message, "beat") || message_is(message, "report"))
+        worker->last_seen = base_now();
+    if (message_is(message, "gather"))
+        return take_gather(group, worker->rank, message);
+    if (message_is(message, "hello")) {
+        snprintf(worker->host, sizeof worker->host, "%s", message_string(message, "host", ""));
+        if (worker->pid == 0)
+            worker->pid = (pid_t)message_int(message, "pid", 0);
+        json_t *start = group->on_hello(group, worker->rank);
+        send_to(worker, start);
+        json_decref(start);
+        return CADRE_OK;
+    }
+    if (message_is(message, "done")) {
+        worker->done = true;
+        worker->done_status = (int)message_int(message, "status", CADRE_EPROTO);
+        snprintf(worker->done_message, sizeof worker->done_message, "%s", message_string(message, "message", ""));
+        look_at(group);
+        return CADRE_OK;
+    }
+    if (worker->rank != 0 && !message_is(message, "beat"))
+        return base_error(CADRE_EPROTO, "rank %d sends \"%s\", which only rank 0 may", worker->rank, message_kind(message));
+    json_t *reply = NULL;
+    int status = group->on_message(group, message, &reply);
+    send_to(worker, reply);
+    json_decref(reply);
+    return status;
+}
+
+static int take_input(trainer_worker *worker)
+{
+    for (;;) {
+        const unsigned char *payload;
+        size_t nbytes;
+        bool whole;
+        int status = base_frame_next(&worker->input, &payload, &nbytes, &whole);
+        if (status != CADRE_OK || !whole)
+            return status;
+        json_t *message = NULL;
+        status = message_parse(payload, nbytes, &message);
+        base_buffer_consume(&worker->input, nbytes + 4);
+        if (status == CADRE_OK)
+            status = take_message(worker, message);
+        json_decref(message);
+        if (status != CADRE_OK || worker->fd < 0)
+            return status;
+    }
+}
+
+/* Take what has come; false when nothing more is there for now or ever. */
+static bool read_some(trainer_worker *worker)
+{
+    if (worker->fd < 0)
+        return false;
+    int status = base_buffer_reserve(&worker->input, 65536);
+    ssize_t got = status != CADRE_OK ? -1
+                                     : recv(worker->fd, worker->input.data + worker->input.length,
+                                            worker->input.capacity - worker->input.length, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (got <= 0) { /* closed: its exit, which will be told, has the reason */
+        close_worker(worker);
+        return false;
+    }
+    worker->input.length += (size_t)got;
+    status = take_input(worker);
+    if (status != CADRE_OK) {
+        char detail[512];
+        snprintf(detail, sizeof detail, "%s", cadre_error_message());
+        group_kill(worker->group, status, "failed", worker->rank, detail);
+    }
+    return status == CADRE_OK;
+}
+
+static void on_ready(uv_poll_t *poll, int poll_status, int events)
+{
+    trainer_worker *worker = (trainer_worker *)((char *)poll - offsetof(trainer_worker, poll));
+    if (poll_status == 0 && (events & UV_WRITABLE))
+        flush_output(worker);
+    if (poll_status < 0 || (events & UV_READABLE))
+        read_some(worker);
+}
+
+void group_exited(trainer_group *group, int rank, int wait_status)
+{
+    trainer_worker *worker = &group->workers[rank];
+    while (read_some(worker)) /* its last word may still be on the way */
+        ;
+    worker->exited = true;
+    worker->wait_status = wait_status;
+    look_at(group);
+}
+
+int group_connect(trainer_group *group, int rank, int fd)
+{
+    trainer_worker *worker = &group->workers[rank];
+    if (worker->fd >= 0) {
+        close(fd);
+        return base_error(CADRE_EPROTO, "rank %d called in twice", rank);
+    }
+    int failed = uv_poll_init(group->loop, &worker->poll, fd);
+    if (failed) {
+        close(fd);
+        return base_error(CADRE_ESYSTEM, "watch the channel of rank %d: %s", rank, uv_strerror(failed));
+    }
+    worker->fd = fd;
+    worker->polling = true;
+    worker->poll.data = group;
+    group->open_handles++;
+    uv_poll_start(&worker->poll, UV_READABLE, on_ready);
+    return CADRE_OK;
+}
+
+int group_connect_with(trainer_group *group, int rank, int fd, const base_buffer *first)
+{
+    int status = group_connect(group, rank, fd);
+    trainer_worker *worker = &group->workers[rank];
+    if (status == CADRE_OK)
+        status = base_buffer_append(&worker->input, first->data, first->length);
+    if (status == CADRE_OK)
+        status = take_input(worker);
+    if (status != CADRE_OK)
+        group_kill(group, status, "failed", rank, cadre_error_message());
+    return status;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------------ */
+
+int group_start(trainer_group *group, uv_loop_t *loop, trainer_launcher *launcher)
+{
+    group->loop = loop;
+    group->launcher = launcher;
+    group->workers = base_calloc((size_t)group->world, sizeof *group->workers);
+    if (!group->workers)
+        return CADRE_ENOMEM;
+    for (int rank = 0; rank < group->world; rank++) {
+        group->workers[rank].group = group;
+        group->workers[rank].rank = rank;
+        group->workers[rank].fd = -1;
+    }
+    uv_timer_init(loop, &group->timer);
+    group->timer.data = group;
+    group->open_handles++;
+    uv_timer_start(&group->timer, on_tick, TICK_MS, TICK_MS);
+    int status = launcher->start(launcher, group);
+    if (status != CADRE_OK) { /* those that were started are ended; on_end comes through the loop as for any group */
+        char detail[512];
+        snprintf(detail, sizeof detail, "%s", cadre_error_message());
+        group_kill(group, status, "failed", -1, detail);
+        look_at(group);
+    }
+    return CADRE_OK;
+}
+
+void group_free(trainer_group *group)
+{
+    for (int rank = 0; group->workers && rank < group->world; rank++) {
+        base_buffer_free(&group->workers[rank].input);
+        base_buffer_free(&group->workers[rank].output);
+    }
+    free(group->workers);
+    free(group->directory);
+    json_decref(group->gathering);
+    group->workers = NULL;
+    group->directory = NULL;
+    group->gathering = NULL;
+}

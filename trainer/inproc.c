@@ -1,0 +1,65 @@
+/* Launcher inproc: one worker in the caller's own process, without a channel between them. */
+#include "fit.h"
+
+#include "base/error.h"
+#include "message.h"
+#include "worker.h"
+
+#include <stdio.h>
+
+static int direct_send(trainer_link *link, const json_t *message)
+{
+    json_t *reply = NULL;
+    trainer_run *run = link->user;
+    int due_ms;
+    int status = run_take(run, message, &reply);
+    if (status == CADRE_OK)
+        status = run_tick(run, &due_ms);
+    if (reply) { /* its receiver says what is wrong */
+        status = trainer_link_push(link, reply);
+        json_decref(reply);
+    }
+    return status;
+}
+
+int fit_link_direct(trainer_link *link, trainer_run *run)
+{
+    int status = trainer_link_null(link);
+    link->send = direct_send;
+    link->user = run;
+    return status;
+}
+
+int fit_inproc(trainer_run *run)
+{
+    trainer_link link;
+    int failures = 0, allowed = run->trainer->failure.max_failures, status;
+    char message[600] = "";
+    do {
+        status = run_attempt_begin(run, 1, "inproc");
+        if (status != CADRE_OK)
+            break;
+        json_t *start = run_start_message(run, fit_threads(run->trainer, 1));
+        status = start ? fit_link_direct(&link, run) : CADRE_ENOMEM;
+        if (status == CADRE_OK) {
+            cadre_oob oob = {.size = sizeof oob, .rank = 0, .world = 1};
+            link.attempt = run->attempt;
+            status = worker_train(run->trainer, start, &oob, &link);
+            trainer_link_close(&link);
+        }
+        json_decref(start);
+        snprintf(message, sizeof message, "%s", status < 0 ? cadre_error_message() : "");
+        run_ending ending = {status < 0 ? "failed" : status == CADRE_STOP ? "stopped" : "finished", status < 0 ? 0 : -1, "", status < 0, 0, message};
+        int recorded = run_attempt_end(run, &ending);
+        if (recorded != CADRE_OK) {
+            status = recorded;
+            break;
+        }
+    } while (status < 0 && (allowed < 0 || failures++ < allowed));
+    if (status < 0)
+        snprintf(message, sizeof message, "%s", cadre_error_message()[0] ? cadre_error_message() : message);
+    int recorded = run_finish(run, status, message);
+    if (status < 0)
+        return base_error(CADRE_ETRAIN, "%s", message);
+    return recorded;
+}

@@ -1,0 +1,475 @@
+#include "run.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fault.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cadre/checkpoint.h"
+#include "message.h"
+#include "run_files.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int check_name(const char *name)
+{
+    size_t length = strlen(name);
+    bool fine = length > 0 && length <= 100 && name[0] != '.' && name[0] != '-';
+    for (const char *at = name; *at; at++)
+        fine = fine && (isalnum((unsigned char)*at) || strchr("._-", *at));
+    if (!fine)
+        return base_error(CADRE_EINVAL, "run.name \"%s\": use up to 100 letters, digits, '.', '_' and '-', not beginning with '.' or '-'", name);
+    return CADRE_OK;
+}
+
+static void set_objective(trainer_run *run, const char *metric)
+{
+    snprintf(run->objective, sizeof run->objective, "%s", metric);
+    run->objective_known = true;
+}
+
+static tracking_direction direction(const trainer_run *run)
+{
+    bool scored = run->trainer->run.metric || run->trainer->checkpoint.score_metric;
+    return scored && run->trainer->checkpoint.score_mode != CADRE_MIN ? TRACKING_MAXIMIZE : TRACKING_MINIMIZE;
+}
+
+/* The directory of the run, refused before anything is made where a store cannot live. */
+static int make_directory(trainer_run *run, const char *storage, const char *name)
+{
+    run->directory = base_path_join(storage, name);
+    if (!run->directory)
+        return CADRE_ENOMEM;
+    int status = base_mkdirs(run->directory, 0700);
+    if (status != CADRE_OK)
+        return base_wrap(status, "run.storage \"%s\"", storage);
+    const char *network = base_network_filesystem(run->directory);
+    if (network)
+        return base_error(CADRE_ENOTSUP,
+                          "run.storage \"%s\" is on a network file system (%s), where SQLite's locks do not hold: choose a local directory", storage,
+                          network);
+    snprintf(run->result.path, sizeof run->result.path, "%s", run->directory);
+    return CADRE_OK;
+}
+
+static int record_config(const trainer_run *run, tracking_param **out, char ***values, int *count)
+{
+    const cadre_config *config = run->trainer->config;
+    *count = cadre_config_count(config);
+    *out = base_calloc((size_t)*count, sizeof **out);
+    *values = base_calloc((size_t)*count, sizeof **values);
+    char *text = config ? cadre_config_to_json(config) : base_strdup("{}");
+    json_t *json = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
+    if (!*out || !*values || !json) {
+        json_decref(json);
+        return base_error(CADRE_ENOMEM, "out of memory for the config");
+    }
+    int status = CADRE_OK;
+    for (int i = 0; i < *count; i++) {
+        const char *name = cadre_config_name(config, i);
+        (*values)[i] = json_dumps(json_object_get(json, name), JSON_ENCODE_ANY | JSON_COMPACT);
+        (*out)[i] = (tracking_param){.name = name, .json = (*values)[i]};
+        if (!(*values)[i])
+            status = base_error(CADRE_ENOMEM, "out of memory for the config");
+    }
+    json_decref(json);
+    return status;
+}
+
+static int make_trial(trainer_run *run)
+{
+    tracking_param *params = NULL;
+    char **values = NULL;
+    int count = 0;
+    int status = record_config(run, &params, &values, &count);
+    if (status == CADRE_OK)
+        status = tracking_trial_add(run->store, run->experiment, params, count, run->parent, &run->trial, &run->trial_number);
+    for (int i = 0; values && i < count; i++)
+        free(values[i]);
+    free(values);
+    free(params);
+    return status;
+}
+
+static int enter_trial_directory(trainer_run *run)
+{
+    free(run->trial_directory);
+    run->trial_directory = base_sprintf("%s/trial-%05lld", run->directory, (long long)run->trial_number);
+    run->result.trial = run->trial_number;
+    if (!run->trial_directory)
+        return CADRE_ENOMEM;
+    return base_mkdirs(run->trial_directory, 0700);
+}
+
+/*
+ * Which trial is it? Interrupted: the same one goes on. Finished or failed: its rows are never written again (readers cache them), so
+ * it is taken up as a new trial, made when there is something to record.
+ */
+static int settle_trial(trainer_run *run, bool resume_unfinished)
+{
+    tracking_trial last;
+    int status = tracking_last_trial(run->store, run->experiment, &last);
+    bool resume = run->trainer->run.resume == CADRE_RESUME_LAST;
+    if (status == CADRE_ENOENT) {
+        if (resume)
+            return base_error(CADRE_ENOENT, "nothing to resume: %s has no trial yet", run->directory);
+        status = make_trial(run);
+    } else if (status != CADRE_OK) {
+        return status;
+    } else if (last.state == TRACKING_RUNNING && (resume || resume_unfinished)) {
+        run->trial = last.id;
+        run->trial_number = last.number;
+        run->attempt = last.attempts;
+        run->report = last.last_report;
+    } else if (resume) {
+        run->parent = last.id;
+        run->trial_number = last.number + 1;
+        run->parent_number = last.number;
+        return enter_trial_directory(run);
+    } else {
+        if (last.state == TRACKING_RUNNING)
+            status = tracking_trial_finish(run->store, last.id, TRACKING_FAIL, false, 0, "interrupted, and a new run was begun");
+        if (status == CADRE_OK)
+            status = make_trial(run);
+    }
+    if (status == CADRE_OK)
+        status = enter_trial_directory(run);
+    return status;
+}
+
+int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool resume_unfinished)
+{
+    *run = (trainer_run){.trainer = trainer, .begun = begun};
+    progress_init(&run->progress, trainer->run.progress);
+    const char *name = trainer->run.name ? trainer->run.name : "run";
+    const char *storage = trainer->run.storage ? trainer->run.storage : "runs";
+    int status = check_name(name);
+    if (status != CADRE_OK)
+        return status;
+    if (trainer->run.resume == CADRE_RESUME_LAST) {
+        char *path = base_sprintf("%s/%s/cadre.db", storage, name);
+        bool there = path && base_exists(path);
+        free(path);
+        if (!there)
+            return base_error(CADRE_ENOENT, "nothing to resume: there is no run \"%s\" in %s", name, storage);
+    }
+    status = make_directory(run, storage, name);
+    char *path = status == CADRE_OK ? base_path_join(run->directory, "cadre.db") : NULL;
+    if (status == CADRE_OK)
+        status = path ? tracking_open(path, &run->store) : CADRE_ENOMEM;
+    free(path);
+    if (status != CADRE_OK)
+        return status;
+    const char *metric = trainer->run.metric ? trainer->run.metric : trainer->checkpoint.score_metric;
+    if (metric)
+        set_objective(run, metric);
+    status = tracking_experiment(run->store, name, metric, direction(run), &run->experiment);
+    if (status == CADRE_OK)
+        status = settle_trial(run, resume_unfinished);
+    if (status == CADRE_OK)
+        status = tracking_commit(run->store, true);
+    if (status != CADRE_OK)
+        run_close(run);
+    return status;
+}
+
+/* ---- attempts ----------------------------------------------------------------------------------------------------------- */
+
+/* The number in "trial-00000/checkpoint-000012". */
+static int64_t number_of(const tracking_checkpoint *checkpoint)
+{
+    const char *dash = strrchr(checkpoint->path, '-');
+    return dash ? strtoll(dash + 1, NULL, 10) : 0;
+}
+
+/* The newest checkpoint that is whole. The files decide, not the record: a damaged one is said and the one before tried. */
+static int pick_restore(trainer_run *run)
+{
+    int64_t owner = run->trial ? run->trial : run->parent;
+    tracking_checkpoint *list = NULL;
+    int count = 0;
+    run->has_restore = false;
+    int status = owner ? tracking_checkpoints(run->store, owner, &list, &count) : CADRE_OK;
+    if (status == CADRE_OK && count == 0 && run->trial && run->parent) { /* failed again before its first checkpoint */
+        free(list);
+        status = tracking_checkpoints(run->store, run->parent, &list, &count);
+    }
+    for (int i = 0; status == CADRE_OK && i < count; i++) {
+        int64_t number = number_of(&list[i]);
+        run->next_checkpoint = run->next_checkpoint > number ? run->next_checkpoint : number;
+    }
+    for (int i = count - 1; status == CADRE_OK && i >= 0 && !run->has_restore; i--) {
+        snprintf(run->restore_directory, sizeof run->restore_directory, "%s/%s", run->directory, list[i].path);
+        cadre_checkpoint_info info;
+        int found = cadre_checkpoint_verify(run->restore_directory, &info);
+        if (found == CADRE_OK && strcmp(info.hash, list[i].hash) != 0)
+            found = base_error(CADRE_ECORRUPT, "checkpoint %s: not the one that was recorded", run->restore_directory);
+        if (found == CADRE_OK) {
+            run->restore = list[i];
+            run->has_restore = true;
+            break;
+        }
+        char why[512];
+        snprintf(why, sizeof why, "%s", cadre_error_message());
+        base_log(CADRE_LOG_WARN, "trainer", "%s; the checkpoint before it is used", why);
+        progress_say(&run->progress, "%s; trying the checkpoint before it", why);
+        status = tracking_event(run->store, run->experiment, run->trial, "checkpoint_damaged", NULL, NULL);
+    }
+    free(list);
+    return status;
+}
+
+static int record_attempt(trainer_run *run)
+{
+    if (run->attempt_recorded)
+        return CADRE_OK;
+    int status = CADRE_OK;
+    if (!run->trial) {
+        status = make_trial(run);
+        if (status == CADRE_OK)
+            status = enter_trial_directory(run);
+    }
+    const char *backend = run->trainer->scaling.backend ? run->trainer->scaling.backend : "auto";
+    if (status == CADRE_OK)
+        status = tracking_attempt_begin(run->store, run->trial, run->attempt, run->world, run->launcher, backend,
+                                        run->has_restore ? run->restore.report : 0, run->has_restore ? run->restore.id : 0);
+    if (status == CADRE_OK)
+        run->attempt_recorded = true;
+    return status;
+}
+
+int run_attempt_begin(trainer_run *run, int world, const char *launcher)
+{
+    int status = pick_restore(run);
+    if (status != CADRE_OK)
+        return status;
+    run->world = world;
+    run->launcher = launcher;
+    run->attempt_open = true;
+    run->attempt_recorded = false;
+    run->report = run->has_restore ? run->restore.report : 0;
+    run->step = run->has_restore ? run->restore.step : 0;
+    if (run->trial) {
+        status = run_files_sweep(run);
+        if (status == CADRE_OK)
+            status = run_files_roll_back(run, run->report);
+        if (status == CADRE_OK)
+            status = record_attempt(run);
+        if (status == CADRE_OK)
+            status = tracking_commit(run->store, true);
+    }
+    progress_attempt(&run->progress);
+    if (run->has_restore)
+        progress_say(&run->progress, "attempt %d goes on from %s", run->attempt, run->restore_directory);
+    run->attempts_made++;
+    return status;
+}
+
+json_t *run_start_message(trainer_run *run, int threads)
+{
+    json_t *message = message_new("start", run->attempt);
+    if (!message)
+        return NULL;
+    char *config = run->trainer->config ? cadre_config_to_json(run->trainer->config) : base_strdup("{}");
+    message_set_int(message, "world", run->world);
+    message_set_int(message, "threads", threads);
+    message_set_int(message, "report", run->report);
+    message_set_int(message, "step", run->step);
+    message_set_int(message, "every", run->trainer->checkpoint.every_steps);
+    message_set_int(message, "next", run->next_checkpoint + 1);
+    message_set_text(message, "directory", run->trial_directory);
+    message_set_text(message, "config", config ? config : "{}");
+    if (run->has_restore)
+        message_set_text(message, "restore", run->restore_directory);
+    free(config);
+    return message;
+}
+
+/* ---- what workers report ---------------------------------------------------------------------------------------------------- */
+
+static int read_metrics(const json_t *message, cadre_metric *metrics, tracking_metric *rows, int *count)
+{
+    const json_t *list = json_object_get(message, "metrics");
+    size_t size = json_array_size(list);
+    if (size == 0 || size > CADRE_MAX_METRICS)
+        return base_error(CADRE_EPROTO, "a report with %zu metrics", size);
+    for (size_t i = 0; i < size; i++) {
+        const json_t *pair = json_array_get(list, i);
+        const char *name = json_string_value(json_array_get(pair, 0));
+        if (!name || !message_read_double(json_array_get(pair, 1), &metrics[i].value))
+            return base_error(CADRE_EPROTO, "a report with a malformed metric");
+        metrics[i].name = rows[i].name = name;
+        rows[i].value = metrics[i].value;
+    }
+    *count = (int)size;
+    return CADRE_OK;
+}
+
+static const cadre_metric *find_metric(const cadre_metric *metrics, int count, const char *name)
+{
+    for (int i = 0; name && i < count; i++)
+        if (strcmp(metrics[i].name, name) == 0)
+            return &metrics[i];
+    return NULL;
+}
+
+static void keep_result(trainer_run *run, const cadre_metric *metrics, int count)
+{
+    cadre_result *result = &run->result;
+    result->reports = run->report;
+    result->num_metrics = count;
+    for (int i = 0; i < count; i++) {
+        snprintf(result->metrics[i].name, sizeof result->metrics[i].name, "%s", metrics[i].name);
+        result->metrics[i].value = metrics[i].value;
+    }
+}
+
+static int take_report(trainer_run *run, const json_t *message, cadre_metric *metrics, int *count)
+{
+    tracking_metric rows[CADRE_MAX_METRICS];
+    int64_t report = message_int(message, "report", 0), step = message_int(message, "step", 0);
+    int status = read_metrics(message, metrics, rows, count);
+    if (status == CADRE_OK && report != run->report + 1)
+        status = base_error(CADRE_EPROTO, "report %lld came after report %lld", (long long)report, (long long)run->report);
+    if (status == CADRE_OK && !run->objective_known) {
+        set_objective(run, metrics[0].name);
+        status = tracking_set_objective(run->store, run->experiment, run->objective, direction(run));
+    }
+    if (status == CADRE_OK)
+        status = tracking_report(run->store, run->trial, run->attempt, report, step, rows, *count);
+    if (status == CADRE_OK)
+        status = run_files_append_result(run, report, step, metrics, *count);
+    if (status != CADRE_OK)
+        return status;
+    run->report = report;
+    run->step = step;
+    const cadre_metric *objective = find_metric(metrics, *count, run->objective);
+    if (objective) {
+        run->objective_value = objective->value;
+        run->has_objective_value = true;
+    }
+    keep_result(run, metrics, *count);
+    progress_report(&run->progress, step, metrics, *count);
+    return CADRE_OK;
+}
+
+static int take_checkpoint(trainer_run *run, const json_t *body, const cadre_metric *metrics, int count)
+{
+    tracking_checkpoint checkpoint = {.attempt = run->attempt, .report = run->report, .step = run->step};
+    const char *path = message_string(body, "path", ""), *hash = message_string(body, "hash", "");
+    if (!*path || strchr(path, '/') || strlen(hash) != sizeof checkpoint.hash - 1)
+        return base_error(CADRE_EPROTO, "a malformed checkpoint message");
+    snprintf(checkpoint.path, sizeof checkpoint.path, "trial-%05lld/%s", (long long)run->trial_number, path);
+    snprintf(checkpoint.hash, sizeof checkpoint.hash, "%s", hash);
+    checkpoint.nbytes = message_int(body, "nbytes", 0);
+    const cadre_metric *score = find_metric(metrics, count, run->trainer->checkpoint.score_metric);
+    if (score) {
+        checkpoint.has_score = true;
+        checkpoint.score = score->value;
+    }
+    BASE_FAULT("record"); /* the files are there, the record is not */
+    int status = tracking_checkpoint_add(run->store, run->trial, &checkpoint);
+    if (status == CADRE_OK)
+        status = tracking_commit(run->store, true);
+    if (status == CADRE_OK)
+        status = run_files_prune(run);
+    return status;
+}
+
+static json_t *acknowledge(const trainer_run *run, int status)
+{
+    json_t *reply = message_new("ack", run->attempt);
+    if (reply) {
+        message_set_int(reply, "status", status);
+        if (status != CADRE_OK)
+            message_set_text(reply, "message", cadre_error_message());
+    }
+    return reply;
+}
+
+int run_take(trainer_run *run, const json_t *message, json_t **reply)
+{
+    *reply = NULL;
+    bool report = message_is(message, "report"), checkpoint = message_is(message, "checkpoint");
+    if (run->first_step == 0 && (report || checkpoint || message_is(message, "beat")))
+        run->result.start_s = run->first_step = base_now() - run->begun;
+    if (message_is(message, "progress"))
+        progress_update(&run->progress, message);
+    if (!report && !checkpoint)
+        return CADRE_OK;
+    if (message_attempt(message) != run->attempt || !run->attempt_open)
+        return CADRE_OK; /* of an attempt that is over */
+
+    cadre_metric metrics[CADRE_MAX_METRICS];
+    int count = 0;
+    int status = record_attempt(run);
+    if (status == CADRE_OK && report)
+        status = take_report(run, message, metrics, &count);
+    const json_t *body = json_object_get(message, "checkpoint");
+    if (body) {
+        if (status == CADRE_OK)
+            status = take_checkpoint(run, body, metrics, count);
+        *reply = acknowledge(run, status);
+    }
+    return status;
+}
+
+int run_attempt_end(trainer_run *run, const run_ending *ending)
+{
+    if (!run->attempt_open)
+        return CADRE_OK;
+    run->attempt_open = false;
+    int status = CADRE_OK;
+    if (run->attempt_recorded)
+        status = tracking_attempt_end(run->store, run->trial, run->attempt, ending->cause, ending->rank, ending->host,
+                                      ending->exit_code, ending->signal, ending->detail);
+    if (status == CADRE_OK)
+        status = tracking_commit(run->store, true);
+    run->attempt++;
+    return status;
+}
+
+int run_finish(trainer_run *run, int status, const char *reason)
+{
+    run->result.attempts = run->attempts_made;
+    run->result.reports = run->report;
+    run->result.stopped = status == CADRE_STOP;
+    run->result.wall_s = base_now() - run->begun;
+    progress_end(&run->progress);
+    if (!run->trial)
+        return CADRE_OK; /* a finished run was taken up and had nothing left to do */
+    int recorded = run_files_result_checkpoints(run);
+    if (recorded == CADRE_OK && status == CADRE_STOP)
+        recorded = tracking_trial_note(run->store, run->trial, "paused");
+    else if (recorded == CADRE_OK && status == CADRE_OK)
+        recorded = tracking_trial_finish(run->store, run->trial, TRACKING_COMPLETE, run->has_objective_value, run->objective_value, "");
+    else if (recorded == CADRE_OK)
+        recorded = tracking_trial_finish(run->store, run->trial, TRACKING_FAIL, false, 0, reason);
+    if (recorded == CADRE_OK)
+        recorded = tracking_commit(run->store, true);
+    return recorded;
+}
+
+int run_tick(trainer_run *run, int *due_ms)
+{
+    int status = CADRE_OK;
+    if (tracking_commit_due_ms(run->store) == 0)
+        status = tracking_commit(run->store, false);
+    *due_ms = tracking_commit_due_ms(run->store);
+    return status;
+}
+
+void run_close(trainer_run *run)
+{
+    tracking_close(run->store);
+    free(run->directory);
+    free(run->trial_directory);
+    run->store = NULL;
+    run->directory = run->trial_directory = NULL;
+}

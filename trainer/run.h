@@ -1,0 +1,79 @@
+/*
+ * The record of a training run: one trial of an experiment, over all its attempts. Takes what the workers report and keeps it in the store,
+ * decides which checkpoints stay, and says from where an attempt goes on. Knows nothing of processes: the controller, rank 0 of an
+ * attached run and the in-process launcher drive it alike.
+ */
+#ifndef TRAINER_RUN_H
+#define TRAINER_RUN_H
+
+#include "cadre/trainer.h"
+#include "progress.h"
+#include "tracking/store.h"
+
+#include <jansson.h>
+
+typedef struct trainer_run {
+    const cadre_trainer *trainer;
+    tracking_store *store;
+    char *directory;       /* <storage>/<experiment> */
+    char *trial_directory; /* <storage>/<experiment>/trial-00000; NULL: the trial is not made yet */
+    int64_t experiment;
+    int64_t trial;        /* 0: not made yet */
+    int64_t trial_number;
+    int64_t parent;       /* the finished trial that this one goes on from, 0: none */
+    int64_t parent_number;
+    bool objective_known;
+    char objective[128];
+
+    int attempt; /* number of the attempt under way, over the trial's whole life */
+    int attempts_made; /* by this call of fit */
+    int world;
+    const char *launcher;
+    bool attempt_open, attempt_recorded;
+    bool has_restore;
+    tracking_checkpoint restore; /* where this attempt goes on from */
+    char restore_directory[1200];
+
+    int64_t report, step; /* the last ones recorded */
+    int64_t next_checkpoint;
+    double objective_value;
+    bool has_objective_value;
+
+    double begun;      /* base_now() at the call of fit */
+    double first_step; /* seconds from there; 0: not yet */
+    cadre_result result;
+    trainer_progress progress;
+} trainer_run;
+
+/** Open or make the experiment and settle which trial this is. `begun`: base_now() at the call of fit. Errors as cadre_trainer_fit has them. */
+int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool resume_unfinished);
+
+/** Begin an attempt of `world` workers: picks the newest checkpoint that passes its hashes (a damaged one is passed over and said) and rolls
+ *  the record back to it. */
+int run_attempt_begin(trainer_run *run, int world, const char *launcher);
+
+/** The start message for a worker of this attempt (new reference). NULL: no memory. */
+json_t *run_start_message(trainer_run *run, int threads);
+
+/** Take a worker's report, checkpoint, progress or beat. `*reply` is set (new reference) when the worker waits for one. An error is the store's. */
+int run_take(trainer_run *run, const json_t *message, json_t **reply);
+
+typedef struct run_ending {
+    const char *cause; /* "finished", "stopped", "failed", "killed", "hung" */
+    int rank;          /* -1: none in particular */
+    const char *host;
+    int exit_code, signal;
+    const char *detail; /* one line */
+} run_ending;
+int run_attempt_end(trainer_run *run, const run_ending *ending);
+
+/** The run is over: `status` CADRE_OK (finished), CADRE_STOP (stopped on request, to be resumed) or an error (failed, with its message). */
+int run_finish(trainer_run *run, int status, const char *reason);
+
+/** Commit what has gathered, if it is time; answers the milliseconds until it will be, or -1. */
+int run_tick(trainer_run *run, int *due_ms);
+
+/** Close the store. What is not finished stays as it is, to be resumed. */
+void run_close(trainer_run *run);
+
+#endif

@@ -1,0 +1,165 @@
+#include "run_files.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "message.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool recorded(const trainer_run *run, const tracking_checkpoint *list, int count, const char *name)
+{
+    char path[sizeof list->path];
+    snprintf(path, sizeof path, "trial-%05lld/%s", (long long)run->trial_number, name);
+    for (int i = 0; i < count; i++)
+        if (strcmp(list[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+int run_files_sweep(trainer_run *run)
+{
+    tracking_checkpoint *list = NULL;
+    int count = 0;
+    int status = tracking_checkpoints(run->store, run->trial, &list, &count);
+    DIR *directory = status == CADRE_OK ? opendir(run->trial_directory) : NULL;
+    if (status == CADRE_OK && !directory)
+        status = base_errno(errno, "read the directory %s", run->trial_directory);
+    for (struct dirent *entry; status == CADRE_OK && (entry = readdir(directory));) {
+        if (strncmp(entry->d_name, "checkpoint-", 11) != 0 || recorded(run, list, count, entry->d_name))
+            continue;
+        char *path = base_path_join(run->trial_directory, entry->d_name);
+        status = path ? base_remove_tree(path) : CADRE_ENOMEM;
+        free(path);
+    }
+    if (directory)
+        closedir(directory);
+    free(list);
+    return status;
+}
+
+static char *result_path(const trainer_run *run) { return base_path_join(run->trial_directory, "result.json"); }
+
+int run_files_roll_back(trainer_run *run, int64_t report)
+{
+    char *path = result_path(run);
+    base_buffer lines = {0};
+    int status = path ? CADRE_OK : CADRE_ENOMEM;
+    if (status != CADRE_OK || !base_exists(path)) {
+        free(path);
+        return status;
+    }
+    status = base_read_file(path, SIZE_MAX / 4, &lines);
+    size_t keep = 0;
+    while (status == CADRE_OK && keep < lines.length) {
+        const char *line = (const char *)lines.data + keep;
+        const char *end = memchr(line, '\n', lines.length - keep);
+        json_t *row = end ? json_loadb(line, (size_t)(end - line), 0, NULL) : NULL;
+        bool stays = row && message_int(row, "report", INT64_MAX) <= report;
+        json_decref(row);
+        if (!stays)
+            break; /* reports only grow, and a torn line is the last */
+        keep = (size_t)(end + 1 - (const char *)lines.data);
+    }
+    if (status == CADRE_OK && keep < lines.length && truncate(path, (off_t)keep) != 0)
+        status = base_errno(errno, "shorten %s", path);
+    base_buffer_free(&lines);
+    free(path);
+    return status;
+}
+
+int run_files_append_result(trainer_run *run, int64_t report, int64_t step, const cadre_metric *metrics, int count)
+{
+    json_t *row = json_pack("{s:I, s:I, s:i}", "report", (json_int_t)report, "step", (json_int_t)step, "attempt", run->attempt);
+    for (int i = 0; row && i < count; i++)
+        json_object_set_new(row, metrics[i].name, message_double(metrics[i].value));
+    char *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
+    char *line = text ? base_sprintf("%s\n", text) : NULL;
+    char *path = result_path(run);
+    int fd = -1;
+    int status = line && path ? base_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600, &fd) : base_error(CADRE_ENOMEM, "out of memory for a report");
+    if (status == CADRE_OK)
+        status = base_write_all(fd, line, strlen(line), path);
+    base_close(fd);
+    free(path);
+    free(line);
+    free(text);
+    json_decref(row);
+    return status;
+}
+
+/* Is `a` worth more than `b`? By score where one is asked for (none and NaN last), else the newer. */
+static bool better(const trainer_run *run, const tracking_checkpoint *a, const tracking_checkpoint *b)
+{
+    const cadre_checkpoint_config *config = &run->trainer->checkpoint;
+    if (config->score_metric) {
+        bool a_counts = a->has_score && !isnan(a->score), b_counts = b->has_score && !isnan(b->score);
+        if (a_counts != b_counts)
+            return a_counts;
+        if (a_counts && a->score != b->score)
+            return config->score_mode == CADRE_MIN ? a->score < b->score : a->score > b->score;
+    }
+    return a->id > b->id;
+}
+
+/* Kept are the newest and, as far as `keep` goes, the best. */
+static bool kept(const trainer_run *run, const tracking_checkpoint *list, int count, int index)
+{
+    int keep = run->trainer->checkpoint.keep;
+    if (keep <= 0 || index == count - 1)
+        return true;
+    int ahead = 1; /* the newest has its place */
+    for (int i = 0; i < count - 1; i++)
+        ahead += i != index && better(run, &list[i], &list[index]);
+    return ahead < keep;
+}
+
+int run_files_prune(trainer_run *run)
+{
+    tracking_checkpoint *list = NULL;
+    int count = 0;
+    int status = tracking_checkpoints(run->store, run->trial, &list, &count);
+    int dropped = 0;
+    for (int i = 0; status == CADRE_OK && i < count; i++)
+        if (!kept(run, list, count, i)) {
+            status = tracking_checkpoint_remove(run->store, list[i].id);
+            dropped++;
+        }
+    if (status == CADRE_OK && dropped)
+        status = tracking_commit(run->store, true);
+    for (int i = 0; status == CADRE_OK && dropped && i < count; i++) {
+        if (kept(run, list, count, i))
+            continue;
+        char *path = base_path_join(run->directory, list[i].path);
+        if (!path || base_remove_tree(path) != CADRE_OK) /* the sweep of the next attempt tries again */
+            base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message());
+        free(path);
+    }
+    free(list);
+    return status;
+}
+
+int run_files_result_checkpoints(trainer_run *run)
+{
+    tracking_checkpoint *list = NULL;
+    int count = 0;
+    int status = tracking_checkpoints(run->store, run->trial, &list, &count);
+    if (status == CADRE_OK && count > 0) {
+        int best = 0;
+        for (int i = 1; i < count; i++)
+            if (better(run, &list[i], &list[best]))
+                best = i;
+        snprintf(run->result.best_checkpoint, sizeof run->result.best_checkpoint, "%s/%s", run->directory, list[best].path);
+        snprintf(run->result.last_checkpoint, sizeof run->result.last_checkpoint, "%s/%s", run->directory, list[count - 1].path);
+    }
+    free(list);
+    return status;
+}

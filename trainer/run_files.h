@@ -1,0 +1,17 @@
+/* The files of a run beside its store: checkpoint directories and result.json, one line a report. */
+#ifndef TRAINER_RUN_FILES_H
+#define TRAINER_RUN_FILES_H
+
+#include "run.h"
+
+/** Remove what a lost attempt left behind: checkpoints that were never recorded, and temporary names. */
+int run_files_sweep(trainer_run *run);
+/** Drop the lines of result.json after report `report`. */
+int run_files_roll_back(trainer_run *run, int64_t report);
+int run_files_append_result(trainer_run *run, int64_t report, int64_t step, const cadre_metric *metrics, int count);
+/** Delete the checkpoints that checkpoint.keep does not keep; first from the record, then from the disk. */
+int run_files_prune(trainer_run *run);
+/** Fill best_checkpoint and last_checkpoint of the result. */
+int run_files_result_checkpoints(trainer_run *run);
+
+#endif

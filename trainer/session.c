@@ -1,0 +1,458 @@
+#include "session.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "message.h"
+#include "trainer/state/checkpoint.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How often a worker that steps says that it is alive, and how often rank 0 feeds the progress line. */
+static const double BEAT_S = 1.0, PROGRESS_S = 0.1;
+
+volatile sig_atomic_t session_leave_signal;
+
+int cadre_session_rank(const cadre_session *session) { return session->rank; }
+int cadre_session_world(const cadre_session *session) { return session->world; }
+int cadre_session_attempt(const cadre_session *session) { return session->attempt; }
+int cadre_session_threads(const cadre_session *session) { return session->threads; }
+cadre_comm *cadre_session_comm(cadre_session *session) { return session->comm; }
+const char *cadre_session_directory(const cadre_session *session) { return session->directory; }
+
+int session_init(cadre_session *session, const json_t *start, int rank, trainer_link *link, cadre_comm *comm)
+{
+    *session = (cadre_session){
+        .rank = rank,
+        .world = (int)message_int(start, "world", 1),
+        .attempt = message_attempt(start),
+        .threads = (int)message_int(start, "threads", 1),
+        .link = link,
+        .comm = comm,
+        .report = message_int(start, "report", 0),
+        .step = message_int(start, "step", 0),
+        .every_steps = message_int(start, "every", 0),
+        .next_checkpoint = message_int(start, "next", 1),
+        .directory = base_strdup(message_string(start, "directory", ".")),
+    };
+    const char *restore = message_string(start, "restore", NULL);
+    session->restore = restore ? base_strdup(restore) : NULL;
+    if (!session->directory || (restore && !session->restore)) {
+        session_done(session);
+        return CADRE_ENOMEM;
+    }
+    return CADRE_OK;
+}
+
+void session_done(cadre_session *session)
+{
+    free(session->directory);
+    free(session->restore);
+    session->directory = session->restore = NULL;
+}
+
+int session_poll(cadre_session *session)
+{
+    for (;;) {
+        json_t *message;
+        int status = session->link->receive(session->link, 0, &message);
+        if (status == CADRE_ETIMEDOUT)
+            return CADRE_OK;
+        if (status != CADRE_OK)
+            return base_wrap(status, "the controller is gone");
+        if (message_is(message, "stop"))
+            session->stop_asked = true;
+        json_decref(message);
+    }
+}
+
+int session_gather(cadre_session *session, const void *mine, void *all, size_t nbytes)
+{
+    if (session->world == 1) {
+        memcpy(all, mine, nbytes);
+        return CADRE_OK;
+    }
+    return cadre_all_gather(session->comm, mine, all, nbytes / 8, CADRE_INT64);
+}
+
+/* One status from the statuses of all ranks: 0 when all succeeded, else the lowest rank's failure, said on every rank. */
+static int agree_status(cadre_session *session, int status, const char *what)
+{
+    int64_t mine = status, *all = base_malloc((size_t)session->world * sizeof *all);
+    char own[512];
+    snprintf(own, sizeof own, "%s", status ? cadre_error_message() : "");
+    if (!all)
+        return CADRE_ENOMEM;
+    int gathered = session_gather(session, &mine, all, sizeof mine);
+    int failed = -1;
+    for (int rank = session->world - 1; gathered == CADRE_OK && rank >= 0; rank--)
+        if (all[rank] != CADRE_OK)
+            failed = rank;
+    int agreed = gathered != CADRE_OK ? gathered : failed < 0 ? CADRE_OK : (int)all[failed];
+    free(all);
+    if (gathered == CADRE_OK && status != CADRE_OK)
+        return base_error(status, "%s", own);
+    if (gathered == CADRE_OK && failed >= 0)
+        return base_error(agreed, "%s failed on rank %d (%s)", what, failed, cadre_status_text(agreed));
+    return agreed;
+}
+
+int cadre_session_restore(cadre_session *session, cadre_state *state)
+{
+    if (!session || !state)
+        return base_error(CADRE_EINVAL, "cadre_session_restore: session or state is NULL");
+    if (!session->restore)
+        return CADRE_OK;
+    cadre_checkpoint_info info;
+    int status = checkpoint_restore(session->restore, state, session->rank, session->world, &info);
+    status = agree_status(session, status, "restoring the checkpoint");
+    if (status != CADRE_OK)
+        return status;
+    free(session->restore);
+    session->restore = NULL;
+    return CADRE_OK;
+}
+
+/* ---- saving --------------------------------------------------------------------------------------------------------------- */
+
+/* Every rank's local entries, in rank order, on every rank. */
+static int gather_locals(cadre_session *session, cadre_state *state, void **all)
+{
+    size_t nbytes = state_local_nbytes(state);
+    size_t padded = (nbytes + 7) / 8 * 8;
+    unsigned char *mine = base_calloc(1, padded);
+    unsigned char *gathered = base_malloc((size_t)session->world * padded);
+    int status = mine && gathered ? state_pack_local(state, mine) : CADRE_ENOMEM;
+    status = agree_status(session, status, "saving the state");
+    if (status == CADRE_OK && padded)
+        status = session_gather(session, mine, gathered, padded);
+    if (status == CADRE_OK)
+        for (int rank = 1; rank < session->world; rank++) /* close the gaps that the padding made */
+            memmove(gathered + (size_t)rank * nbytes, gathered + (size_t)rank * padded, nbytes);
+    free(mine);
+    if (status != CADRE_OK) {
+        free(gathered);
+        return status;
+    }
+    *all = gathered;
+    return CADRE_OK;
+}
+
+static int write_checkpoint(cadre_session *session, cadre_state *state, const void *locals, json_t **body)
+{
+    char name[32];
+    snprintf(name, sizeof name, "checkpoint-%06lld", (long long)session->next_checkpoint);
+    char *path = base_sprintf("%s/%s", session->directory, name);
+    state_snapshot *snapshot = NULL;
+    cadre_checkpoint_info meta = {.report = session->report, .attempt = session->attempt}, info;
+    int status = path ? state_snapshot_take(state, &snapshot) : CADRE_ENOMEM;
+    if (status == CADRE_OK)
+        status = checkpoint_write(path, snapshot, locals, session->world, &meta, &info);
+    state_snapshot_free(snapshot);
+    free(path);
+    if (status != CADRE_OK)
+        return status;
+    *body = json_pack("{s:s, s:s, s:I}", "path", name, "hash", info.hash, "nbytes", (json_int_t)info.nbytes);
+    return *body ? CADRE_OK : base_error(CADRE_ENOMEM, "out of memory for a message");
+}
+
+int session_save(cadre_session *session, cadre_state *state, json_t **body)
+{
+    void *locals = NULL;
+    *body = NULL;
+    int status = gather_locals(session, state, &locals);
+    if (status != CADRE_OK)
+        return status;
+    if (session->rank == 0)
+        status = write_checkpoint(session, state, locals, body);
+    free(locals);
+    session->next_checkpoint++;
+    return status; /* rank 0's alone: the caller tells the others when it is recorded */
+}
+
+/* Rank 0 sends `message`; with a checkpoint in it, the record's answer is waited for and told to all. */
+static int record(cadre_session *session, int status, json_t *message, bool checkpoint)
+{
+    if (session->rank == 0 && status == CADRE_OK) {
+        status = message ? session->link->send(session->link, message) : base_error(CADRE_ENOMEM, "out of memory for a report");
+        json_t *reply = NULL;
+        if (status == CADRE_OK && checkpoint)
+            status = trainer_link_await(session->link, "ack", INT64_MAX, &reply);
+        if (reply) {
+            status = (int)message_int(reply, "status", CADRE_EPROTO);
+            if (status != CADRE_OK)
+                base_error(status, "%s", message_string(reply, "message", "the record failed"));
+            json_decref(reply);
+        }
+    }
+    json_decref(message);
+    return checkpoint ? agree_status(session, status, "the checkpoint") : status;
+}
+
+/* ---- reports ---------------------------------------------------------------------------------------------------------------- */
+
+static int check_metrics(const cadre_metric *metrics, int *count, uint64_t *names_hash)
+{
+    *count = 0;
+    *names_hash = 1469598103934665603u; /* FNV-1a over the names and how they are reduced */
+    if (!metrics || !metrics[0].name)
+        return base_error(CADRE_EINVAL, "cadre_report: a report without metrics: name at least one");
+    for (int i = 0; metrics[i].name; i++) {
+        size_t length = strlen(metrics[i].name);
+        if (i == CADRE_MAX_METRICS)
+            return base_error(CADRE_EINVAL, "cadre_report: more than %d metrics", CADRE_MAX_METRICS);
+        if (length == 0 || length > 100)
+            return base_error(CADRE_EINVAL, "cadre_report: metric %d: its name has %zu bytes, 1 to 100 are possible", i, length);
+        if (metrics[i].reduce < CADRE_REDUCE_NONE || metrics[i].reduce > CADRE_REDUCE_RATIO)
+            return base_error(CADRE_EINVAL, "cadre_report: metric \"%s\": unknown reduction %d", metrics[i].name, (int)metrics[i].reduce);
+        for (int k = 0; k < i; k++)
+            if (strcmp(metrics[k].name, metrics[i].name) == 0)
+                return base_error(CADRE_EINVAL, "cadre_report: metric \"%s\" is there twice", metrics[i].name);
+        for (const char *at = metrics[i].name; *at; at++)
+            *names_hash = (*names_hash ^ (unsigned char)*at) * 1099511628211u;
+        *names_hash = (*names_hash ^ (256u + (unsigned)metrics[i].reduce)) * 1099511628211u;
+        *count = i + 1;
+    }
+    return CADRE_OK;
+}
+
+/* What every rank says about the report it is about to make; they must be alike. */
+struct report_card {
+    int64_t status, report, step;
+    uint64_t names, layout; /* hashes; layout 0: no state */
+    int64_t wish;           /* this rank would like to leave */
+};
+
+static int compare_cards(const struct report_card *cards, int world, bool *leave)
+{
+    *leave = false;
+    for (int rank = 0; rank < world; rank++) {
+        const char *what = cards[rank].report != cards[0].report ? "is at another report"
+                           : cards[rank].step != cards[0].step   ? "gives another step"
+                           : cards[rank].names != cards[0].names ? "reports other metrics"
+                           : cards[rank].layout != cards[0].layout ? "saves another state"
+                                                                   : NULL;
+        if (cards[rank].status != CADRE_OK)
+            return base_error((int)cards[rank].status, "cadre_report failed on rank %d (%s)", rank, cadre_status_text((int)cards[rank].status));
+        if (what)
+            return base_error(CADRE_EMISMATCH, "cadre_report: rank %d %s than rank 0: every rank must report the same", rank, what);
+        *leave |= cards[rank].wish != 0;
+    }
+    return CADRE_OK;
+}
+
+static int agree_report(cadre_session *session, const struct report_card *card, bool *leave)
+{
+    struct report_card *cards = base_malloc((size_t)session->world * sizeof *cards);
+    char own[512];
+    snprintf(own, sizeof own, "%s", card->status ? cadre_error_message() : "");
+    int status = cards ? session_gather(session, card, cards, sizeof *card) : CADRE_ENOMEM;
+    if (status == CADRE_OK)
+        status = card->status != CADRE_OK ? base_error((int)card->status, "%s", own) : compare_cards(cards, session->world, leave);
+    free(cards);
+    return status;
+}
+
+static double reduce_value(const double (*pairs)[2], int world, int stride, int index, cadre_reduce reduce)
+{
+    double value = pairs[index][0], weight = pairs[index][1];
+    if (reduce == CADRE_REDUCE_NONE)
+        return value;
+    for (int rank = 1; rank < world; rank++) {
+        double other = pairs[rank * stride + index][0];
+        if (reduce == CADRE_REDUCE_MIN || reduce == CADRE_REDUCE_MAX) {
+            bool takes = reduce == CADRE_REDUCE_MIN ? other < value : other > value;
+            value = takes || isnan(other) ? other : value;
+        } else {
+            value += other;
+        }
+        weight += pairs[rank * stride + index][1];
+    }
+    return reduce == CADRE_REDUCE_MEAN ? value / world : reduce == CADRE_REDUCE_RATIO ? value / weight : value;
+}
+
+/* The values to record: rank 0's, or reduced over all ranks in rank order. */
+static int reduce_metrics(cadre_session *session, const cadre_metric *metrics, int count, double *values)
+{
+    bool reduced = false;
+    for (int i = 0; i < count; i++)
+        reduced |= metrics[i].reduce != CADRE_REDUCE_NONE;
+    int world = reduced ? session->world : 1;
+    double mine[CADRE_MAX_METRICS][2];
+    for (int i = 0; i < count; i++) {
+        mine[i][0] = metrics[i].value;
+        mine[i][1] = metrics[i].weight;
+    }
+    double(*all)[2] = base_malloc((size_t)(world * count) * sizeof *all);
+    int status = all ? CADRE_OK : CADRE_ENOMEM;
+    if (status == CADRE_OK && world > 1)
+        status = session_gather(session, mine, all, (size_t)count * sizeof *mine);
+    else if (status == CADRE_OK)
+        memcpy(all, mine, (size_t)count * sizeof *mine);
+    for (int i = 0; status == CADRE_OK && i < count; i++)
+        values[i] = reduce_value((const double(*)[2])all, world, count, i, metrics[i].reduce);
+    free(all);
+    return status;
+}
+
+static json_t *report_message(cadre_session *session, const cadre_metric *metrics, const double *values, int count, json_t *body)
+{
+    json_t *message = message_new("report", session->attempt);
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++) {
+        json_t *pair = json_array();
+        json_t *name = json_string(metrics[i].name);
+        json_array_append_new(pair, name ? name : json_string("?"));
+        json_array_append_new(pair, message_double(values[i]));
+        json_array_append_new(list, pair);
+    }
+    message_set_int(message, "report", session->report);
+    message_set_int(message, "step", session->step);
+    json_object_set_new(message, "metrics", list);
+    if (body)
+        json_object_set_new(message, "checkpoint", body);
+    return message;
+}
+
+static bool wants_to_leave(const cadre_session *session) { return session->stop_asked || session_leave_signal; }
+
+int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *metrics, cadre_state *state)
+{
+    if (!session)
+        return base_error(CADRE_EINVAL, "cadre_report: session is NULL");
+    int count = 0;
+    struct report_card card = {.report = session->report + 1, .step = step};
+    BASE_FAULT("report");
+    int polled = session_poll(session);
+    card.status = polled != CADRE_OK ? polled : check_metrics(metrics, &count, &card.names);
+    if (card.status == CADRE_OK && session->restore)
+        card.status = base_error(CADRE_ESTATE, "cadre_report: this attempt goes on from %s: call cadre_session_restore first", session->restore);
+    if (card.status == CADRE_OK && step <= session->step)
+        card.status = base_error(CADRE_EINVAL, "cadre_report: step %lld is not after step %lld", (long long)step, (long long)session->step);
+    card.layout = state ? state_layout_hash(state) | 1 : 0;
+    card.wish = wants_to_leave(session);
+    bool leave = false;
+    int status = agree_report(session, &card, &leave);
+    double values[CADRE_MAX_METRICS];
+    if (status == CADRE_OK)
+        status = reduce_metrics(session, metrics, count, values);
+    if (status != CADRE_OK)
+        return status;
+    session->report++;
+    session->step = step;
+    session->last_beat = base_now();
+    json_t *body = NULL;
+    if (state)
+        status = session_save(session, state, &body);
+    json_t *message = session->rank == 0 && status == CADRE_OK ? report_message(session, metrics, values, count, body) : NULL;
+    status = record(session, status, message, state != NULL);
+    BASE_FAULT("reported");
+    if (status != CADRE_OK)
+        return status;
+    session->agreed_to_stop |= leave;
+    return session->agreed_to_stop ? CADRE_STOP : CADRE_OK;
+}
+
+int cadre_report(cadre_session *session, const cadre_metric *metrics, cadre_state *state)
+{
+    return cadre_report_at(session, session ? session->step + 1 : 1, metrics, state);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------------------- */
+
+static int beat(cadre_session *session)
+{
+    double now = base_now();
+    if (now - session->last_beat < BEAT_S)
+        return CADRE_OK;
+    session->last_beat = now;
+    json_t *message = message_new("beat", session->attempt);
+    if (!message)
+        return CADRE_ENOMEM;
+    message_set_int(message, "step", session->steps);
+    int status = session->link->send(session->link, message);
+    json_decref(message);
+    return status;
+}
+
+/* Does any rank wish to leave? Answered by the last gradient sync if one went by, else asked now. */
+static int agree_to_leave(cadre_session *session, bool *leave)
+{
+    bool wish = wants_to_leave(session);
+    *leave = wish;
+    if (session->world == 1)
+        return CADRE_OK;
+    int agreed = cadre_comm_take_agreed(session->comm);
+    cadre_comm_set_wish(session->comm, wish); /* rides on the next sync */
+    if (agreed >= 0) {
+        *leave = agreed > 0;
+        return CADRE_OK;
+    }
+    int32_t any = wish;
+    int status = cadre_all_reduce(session->comm, &any, 1, CADRE_INT32, CADRE_MAX);
+    *leave = any != 0;
+    return status;
+}
+
+int cadre_step(cadre_session *session, cadre_state *state)
+{
+    if (!session)
+        return base_error(CADRE_EINVAL, "cadre_step: session is NULL");
+    if (session->restore)
+        return base_error(CADRE_ESTATE, "cadre_step: this attempt goes on from %s: call cadre_session_restore first", session->restore);
+    session->steps++;
+    BASE_FAULT("step");
+    bool leave = false;
+    int status = session_poll(session);
+    if (status == CADRE_OK)
+        status = beat(session);
+    if (status == CADRE_OK)
+        status = agree_to_leave(session, &leave);
+    if (status != CADRE_OK)
+        return status;
+    int64_t count = state ? state->step : session->steps;
+    bool due = session->every_steps > 0 && count % session->every_steps == 0;
+    if (state && (leave || due)) {
+        json_t *body = NULL, *message = NULL;
+        status = session_save(session, state, &body);
+        if (session->rank == 0 && status == CADRE_OK && (message = message_new("checkpoint", session->attempt)))
+            json_object_set_new(message, "checkpoint", body);
+        status = record(session, status, message, true);
+        if (status != CADRE_OK)
+            return status;
+    }
+    session->agreed_to_stop |= leave;
+    return session->agreed_to_stop ? CADRE_STOP : CADRE_OK;
+}
+
+void cadre_session_progress(cadre_session *session, const cadre_progress *progress)
+{
+    double now = base_now();
+    if (!session || !progress || session->rank != 0 || now - session->last_progress < PROGRESS_S)
+        return;
+    session->last_progress = now;
+    json_t *message = message_new("progress", session->attempt);
+    json_t *list = json_array();
+    if (message && list) {
+        for (const cadre_metric *metric = progress->metrics; metric && metric->name; metric++) {
+            json_t *pair = json_pack("[s, o]", metric->name, message_double(metric->value));
+            if (pair)
+                json_array_append_new(list, pair);
+        }
+        json_object_set(message, "metrics", list);
+        message_set_int(message, "epoch", progress->epoch);
+        message_set_int(message, "epochs", progress->epochs);
+        message_set_int(message, "step", progress->step);
+        message_set_int(message, "steps", progress->steps);
+        message_set_int(message, "samples", progress->samples);
+        if (progress->unit)
+            message_set_text(message, "unit", progress->unit);
+        (void)session->link->send(session->link, message); /* a lost controller is noticed by the next step */
+    }
+    json_decref(list);
+    json_decref(message);
+}

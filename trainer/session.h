@@ -1,0 +1,42 @@
+/* The inside of a session (cadre/session.h), and how a worker makes one. */
+#ifndef TRAINER_SESSION_H
+#define TRAINER_SESSION_H
+
+#include "cadre/trainer.h"
+#include "link.h"
+
+#include <signal.h>
+
+struct cadre_session {
+    int rank, world, attempt, threads;
+    trainer_link *link; /* to the controller; only rank 0 reports, every rank beats */
+    cadre_comm *comm;
+    char *directory;
+    char *restore; /* checkpoint directory to go on from; NULL: none, or restored */
+
+    int64_t report, step;      /* of the last report, counted on over attempts */
+    int64_t every_steps;       /* cadre_step saves so often; 0: never */
+    int64_t steps;             /* cadre_step calls in this attempt */
+    int64_t next_checkpoint;   /* number of the next directory */
+    bool stop_asked;           /* by the controller */
+    bool agreed_to_stop;       /* the group has been told to leave */
+    double last_beat, last_progress; /* base_now() */
+};
+
+/** A session from the controller's start message. `comm` and `link` are borrowed. */
+int session_init(cadre_session *session, const json_t *start, int rank, trainer_link *link, cadre_comm *comm);
+void session_done(cadre_session *session);
+
+/** Set by SIGUSR1 and SIGTERM: this worker would like to save and leave. */
+extern volatile sig_atomic_t session_leave_signal;
+
+/** Take what the controller has sent meanwhile; only "stop" is possible. CADRE_ECLOSED: it is gone. */
+int session_poll(cadre_session *session);
+
+/** All ranks learn every rank's `nbytes` (a multiple of 8) at `mine`; `all` has world * nbytes. */
+int session_gather(cadre_session *session, const void *mine, void *all, size_t nbytes);
+
+/** Collective. Save `state` to the next checkpoint directory; on rank 0 `*body` becomes the message about it (new reference). */
+int session_save(cadre_session *session, cadre_state *state, json_t **body);
+
+#endif

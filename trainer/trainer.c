@@ -1,0 +1,133 @@
+/* fit: which way a trainer runs, and the checks before it does. */
+#include "fit.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/mem.h"
+#include "collectives/mpi_oob.h"
+#include "launch/launch.h"
+#include "worker.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int usable_cores(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+int fit_threads(const cadre_trainer *trainer, int world)
+{
+    if (trainer->scaling.cores_per_worker > 0)
+        return trainer->scaling.cores_per_worker;
+    int share = usable_cores() / (world > 0 ? world : 1);
+    return share > 0 ? share : 1;
+}
+
+static int count_gpus(void)
+{
+    DIR *directory = opendir("/proc/driver/nvidia/gpus");
+    int count = 0;
+    for (struct dirent *entry; directory && (entry = readdir(directory));)
+        count += entry->d_name[0] != '.';
+    if (directory)
+        closedir(directory);
+    return count;
+}
+
+/* Every option is checked before anything is made. */
+static int check(const cadre_trainer *trainer)
+{
+    const cadre_scaling_config *scaling = &trainer->scaling;
+    if (!trainer->train)
+        return base_error(CADRE_EINVAL, "trainer.train is NULL: give the function that trains");
+    if (scaling->num_workers < 0 || scaling->num_workers > 4096)
+        return base_error(CADRE_EINVAL, "scaling.num_workers is %d: give 1 to 4096, or 0 for the default", scaling->num_workers);
+    if (scaling->cores_per_worker < 0)
+        return base_error(CADRE_EINVAL, "scaling.cores_per_worker is %d: give a positive number, or 0 to share the cores out", scaling->cores_per_worker);
+    if (!(scaling->gpus_per_worker >= 0) || !isfinite(scaling->gpus_per_worker) ||
+        (scaling->gpus_per_worker > 1 && scaling->gpus_per_worker != floor(scaling->gpus_per_worker)))
+        return base_error(CADRE_EINVAL, "scaling.gpus_per_worker is %g: give a whole number or a part of one", scaling->gpus_per_worker);
+    if (scaling->launcher < CADRE_LAUNCH_AUTO || scaling->launcher > CADRE_LAUNCH_MPIRUN)
+        return base_error(CADRE_EINVAL, "scaling.launcher is %d: there is no such launcher", (int)scaling->launcher);
+    if (scaling->launcher == CADRE_LAUNCH_INPROC && scaling->num_workers > 1)
+        return base_error(CADRE_EINVAL, "scaling.num_workers is %d, but the inproc launcher has one worker: leave it 0 or use another", scaling->num_workers);
+    if (trainer->failure.max_failures < -1)
+        return base_error(CADRE_EINVAL, "failure.max_failures is %d: give 0 or more, or -1 for no limit", trainer->failure.max_failures);
+    if (trainer->checkpoint.keep < 0)
+        return base_error(CADRE_EINVAL, "checkpoint.keep is %d: give 1 or more, or 0 to keep all", trainer->checkpoint.keep);
+    if (trainer->checkpoint.every_steps < 0)
+        return base_error(CADRE_EINVAL, "checkpoint.every_steps is %lld: give 1 or more, or 0 for none", (long long)trainer->checkpoint.every_steps);
+    double world = scaling->num_workers ? scaling->num_workers : 1;
+    if (scaling->gpus_per_worker > 0 && scaling->gpus_per_worker * world > count_gpus() + 1e-9)
+        return base_error(CADRE_EINVAL, "scaling asks for %g GPUs, this machine has %d", scaling->gpus_per_worker * world, count_gpus());
+    return CADRE_OK;
+}
+
+static int run_forked(int rank, int attempt, int control_fd, void *user) { return worker_run(user, rank, attempt, control_fd); }
+
+static int fit_launched(const cadre_trainer *trainer, double begun, cadre_result *result)
+{
+    zygote zygote = {.fd = -1};
+    bool inproc = trainer->scaling.launcher == CADRE_LAUNCH_INPROC;
+    const char *what;
+    int status = CADRE_OK;
+    if (!inproc && trainer->scaling.launcher != CADRE_LAUNCH_MPIRUN && !launch_cannot_fork(&what))
+        status = zygote_start(&zygote, run_forked, (void *)(uintptr_t)trainer); /* older than the store, the loop and any thread */
+    trainer_run run = {0};
+    if (status == CADRE_OK)
+        status = run_open(&run, trainer, begun, false);
+    if (status != CADRE_OK) {
+        char message[BASE_ERROR_MAX];
+        snprintf(message, sizeof message, "%s", cadre_error_message());
+        zygote_stop(&zygote);
+        return base_error(status, "%s", message);
+    }
+    status = inproc ? fit_inproc(&run) : fit_controlled(&run, &zygote);
+    char message[BASE_ERROR_MAX];
+    snprintf(message, sizeof message, "%s", cadre_error_message());
+    run_close(&run);
+    *result = run.result;
+    return status < 0 ? base_error(status, "%s", message) : CADRE_OK;
+}
+
+int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, cadre_result *result, size_t result_size)
+{
+    double begun = base_now();
+    cadre_trainer own = {0};
+    cadre_result full = {0};
+    if (!trainer || trainer_size == 0 || trainer_size > sizeof own)
+        return base_error(CADRE_EINVAL, trainer ? "the program was built with a newer Cadre than it runs with" : "cadre_trainer_fit: trainer is NULL");
+    memcpy(&own, trainer, trainer_size); /* fields that an older program does not know are zero, their default */
+    int rank, world;
+    int status = check(&own);
+    if (status == CADRE_OK) {
+        const char *name = own.run.name ? own.run.name : "run";
+        if (worker_is_executed(name)) {
+            int code = worker_run_executed(&own);
+            fflush(NULL);
+            _exit(code);
+        }
+        if (own.scaling.launcher == CADRE_LAUNCH_AUTO && collectives_mpi_present(&rank, &world))
+            status = fit_attached(&own, begun, &full);
+        else
+            status = fit_launched(&own, begun, &full);
+    }
+    if (result)
+        memcpy(result, &full, result_size < sizeof full ? result_size : sizeof full);
+    return status;
+}
+
+double cadre_result_metric(const cadre_result *result, const char *name)
+{
+    for (int i = 0; result && name && i < result->num_metrics; i++)
+        if (strcmp(result->metrics[i].name, name) == 0)
+            return result->metrics[i].value;
+    return NAN;
+}

@@ -1,0 +1,222 @@
+#include "worker.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "message.h"
+#include "session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { START_TIMEOUT_S = 300 };
+
+/* ---- the out-of-band all-gather over the control channel --------------------------------------------------------------- */
+
+struct channel {
+    trainer_link *link;
+    int rank, world;
+    int64_t sequence;
+};
+
+static int read_gathered(const json_t *message, void *all, int world, size_t nbytes)
+{
+    const json_t *list = json_object_get(message, "data");
+    if (json_array_size(list) != (size_t)world)
+        return base_error(CADRE_EPROTO, "the controller gathered %zu parts of %d", json_array_size(list), world);
+    for (int i = 0; i < world; i++)
+        if (!message_read_bytes(json_array_get(list, (size_t)i), (char *)all + (size_t)i * nbytes, nbytes))
+            return base_error(CADRE_EMISMATCH, "rank %d gave another number of bytes than this one's %zu", i, nbytes);
+    return CADRE_OK;
+}
+
+static int gather_over_link(void *user, const void *mine, void *all, size_t nbytes, double timeout_s)
+{
+    struct channel *channel = user;
+    json_t *message = message_new("gather", channel->link->attempt);
+    if (!message)
+        return CADRE_ENOMEM;
+    message_set_int(message, "seq", ++channel->sequence);
+    message_set_int(message, "rank", channel->rank);
+    json_object_set_new(message, "data", message_bytes(mine, nbytes));
+    int status = channel->link->send(channel->link, message);
+    json_decref(message);
+    int64_t deadline = base_now_ns() + (int64_t)(timeout_s * 1e9);
+    json_t *answer = NULL;
+    if (status == CADRE_OK)
+        status = trainer_link_await(channel->link, "gathered", deadline, &answer);
+    if (status == CADRE_ETIMEDOUT)
+        return base_error(status, "not all ranks came to set up the group within %.0f s", timeout_s);
+    if (status == CADRE_OK && message_int(answer, "seq", 0) != channel->sequence)
+        status = base_error(CADRE_EPROTO, "the ranks set up the group in different orders");
+    if (status == CADRE_OK)
+        status = read_gathered(answer, all, channel->world, nbytes);
+    json_decref(answer);
+    return status;
+}
+
+/* ---- the core --------------------------------------------------------------------------------------------------------------- */
+
+static void note_leave_request(int signal_number)
+{
+    (void)signal_number;
+    session_leave_signal = 1;
+}
+
+static void install_signals(void)
+{
+    struct sigaction leave = {.sa_handler = note_leave_request, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &leave, NULL);
+    sigaction(SIGTERM, &leave, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Each rank gets its own devices before anything opens CUDA; with less than one each, neighbours share. */
+static void give_gpus(const cadre_trainer *trainer, int rank)
+{
+    double each = trainer->scaling.gpus_per_worker;
+    if (each <= 0)
+        return;
+    int first = (int)floor(rank * each + 1e-9), count = each < 1 ? 1 : (int)each;
+    char list[256] = "";
+    for (int i = 0; i < count; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%d", i ? "," : "", first + i);
+    setenv("CUDA_VISIBLE_DEVICES", list, 1);
+}
+
+int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_oob *oob, trainer_link *link)
+{
+    cadre_comm_options options = {.size = sizeof options, .backend = trainer->scaling.backend, .timeout_s = trainer->scaling.timeout_s};
+    cadre_comm *comm = NULL;
+    cadre_config *config = NULL;
+    cadre_session session;
+    install_signals();
+    give_gpus(trainer, oob->rank);
+    int status = cadre_comm_new(oob, &options, &comm);
+    if (status != CADRE_OK)
+        return base_wrap(status, "set up the worker group");
+    status = cadre_config_from_json(message_string(start, "config", "{}"), &config);
+    if (status == CADRE_OK)
+        status = session_init(&session, start, oob->rank, link, comm);
+    if (status == CADRE_OK) {
+        base_fault_set_rank(oob->rank);
+        BASE_FAULT("train");
+        status = trainer->train(&session, config, trainer->user);
+        if (status < 0 && !*cadre_error_message())
+            base_error(status, "the train function returned %d (%s)", status, cadre_status_text(status));
+        if (status >= 0)
+            status = session.agreed_to_stop ? CADRE_STOP : CADRE_OK;
+        BASE_FAULT("trained");
+        session_done(&session);
+    }
+    cadre_config_free(config);
+    cadre_comm_free(comm);
+    return status;
+}
+
+/* ---- over a socket -------------------------------------------------------------------------------------------------------------- */
+
+static int say_hello(trainer_link *link, int rank)
+{
+    char host[256] = "?";
+    gethostname(host, sizeof host - 1);
+    json_t *message = message_new("hello", link->attempt);
+    if (!message)
+        return CADRE_ENOMEM;
+    message_set_int(message, "rank", rank);
+    message_set_int(message, "pid", getpid());
+    message_set_text(message, "host", host);
+    int status = link->send(link, message);
+    json_decref(message);
+    return status;
+}
+
+static void say_done(trainer_link *link, int status)
+{
+    char text[BASE_ERROR_MAX];
+    snprintf(text, sizeof text, "%s", status < 0 ? cadre_error_message() : "");
+    if (status < 0)
+        fprintf(stderr, "cadre: %s\n", text); /* into the worker's log, too */
+    json_t *message = message_new("done", link->attempt);
+    if (message) {
+        message_set_int(message, "status", status);
+        message_set_text(message, "message", text);
+        (void)link->send(link, message);
+    }
+    json_decref(message);
+}
+
+int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what is printed is in the log at once, whatever comes next */
+    trainer_link link;
+    int status = trainer_link_socket(&link, fd);
+    if (status != CADRE_OK)
+        return 1;
+    link.attempt = attempt;
+    json_t *start = NULL;
+    status = say_hello(&link, rank);
+    if (status == CADRE_OK)
+        status = trainer_link_await(&link, "start", base_now_ns() + START_TIMEOUT_S * INT64_C(1000000000), &start);
+    if (status == CADRE_OK) {
+        struct channel channel = {.link = &link, .rank = rank, .world = (int)message_int(start, "world", 1)};
+        cadre_oob oob = {.size = sizeof oob, .rank = rank, .world = channel.world, .all_gather = gather_over_link, .user = &channel};
+        link.attempt = message_attempt(start);
+        status = worker_train(trainer, start, &oob, &link);
+    }
+    say_done(&link, status);
+    json_decref(start);
+    trainer_link_close(&link);
+    fflush(NULL);
+    return status < 0 ? 1 : 0;
+}
+
+/* ---- executed workers --------------------------------------------------------------------------------------------------------- */
+
+bool worker_is_executed(const char *trainer_name)
+{
+    const char *name = getenv(WORKER_ENV_TRAINER);
+    return name && strcmp(name, trainer_name) == 0;
+}
+
+static int env_int(const char *name, int fallback)
+{
+    const char *text = getenv(name);
+    return text && *text ? atoi(text) : fallback;
+}
+
+static int connect_to(const char *path, int *fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path)
+        return base_error(CADRE_EINVAL, "the controller's socket path is too long: %s", path);
+    strcpy(address.sun_path, path);
+    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (*fd < 0 || connect(*fd, (struct sockaddr *)&address, sizeof address) != 0)
+        return base_errno(errno, "connect to the controller at %s", path);
+    return CADRE_OK;
+}
+
+int worker_run_executed(const cadre_trainer *trainer)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* killing mpirun would orphan ranks that have not called MPI_Init */
+    int rank = env_int(WORKER_ENV_RANK, env_int("OMPI_COMM_WORLD_RANK", env_int("PMIX_RANK", 0)));
+    int fd = env_int(WORKER_ENV_FD, -1);
+    const char *path = getenv(WORKER_ENV_SOCKET);
+    int status = fd >= 0 ? CADRE_OK : path ? connect_to(path, &fd) : base_error(CADRE_EINVAL, "no way to the controller");
+    if (status != CADRE_OK) {
+        fprintf(stderr, "cadre: rank %d: %s\n", rank, cadre_error_message());
+        return 1;
+    }
+    return worker_run(trainer, rank, env_int(WORKER_ENV_ATTEMPT, 0), fd);
+}

@@ -1,0 +1,30 @@
+/* A worker's life: from its start message to its last word. */
+#ifndef TRAINER_WORKER_H
+#define TRAINER_WORKER_H
+
+#include "cadre/trainer.h"
+#include "link.h"
+
+/** The environment by which an executed (not forked) worker knows itself. */
+#define WORKER_ENV_TRAINER "CADRE_WORKER_TRAINER" /* the trainer's run.name */
+#define WORKER_ENV_FD "CADRE_WORKER_FD"           /* a connected descriptor, or */
+#define WORKER_ENV_SOCKET "CADRE_WORKER_SOCKET"   /* the path of the controller's socket */
+#define WORKER_ENV_RANK "CADRE_WORKER_RANK"       /* unless mpirun gives the rank */
+#define WORKER_ENV_ATTEMPT "CADRE_WORKER_ATTEMPT"
+
+/** Is this process an executed worker of the trainer of that name? */
+bool worker_is_executed(const char *trainer_name);
+
+/** Run as such a worker; the process's exit code. */
+int worker_run_executed(const cadre_trainer *trainer);
+
+/** Run as rank `rank` of attempt `attempt` over `fd`, which is connected to the controller; the process's exit code. */
+int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd);
+
+/**
+ * The common core: make session and communicator, call the train function. `oob` is how the ranks find each other. Answers the train
+ * function's status, CADRE_STOP when it left on request, or why it could not begin.
+ */
+int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_oob *oob, trainer_link *link);
+
+#endif
