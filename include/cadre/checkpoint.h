@@ -30,14 +30,14 @@ typedef struct cadre_checkpoint_info {
 CADRE_API int cadre_checkpoint_verify(const char *path, cadre_checkpoint_info *info);
 
 /**
- * Verify, then fill `state` from the checkpoint at `path`, as rank 0 of 1. Every entry of the state must be there with the same type and
- * shape (CADRE_EMISMATCH names the first that is not); what the checkpoint has besides is left alone. Nothing is changed unless all fits; only a source that fails to load can leave the
- * entries before it loaded. The file is held in memory while it is loaded.
+ * Verify, then fill `state` from the checkpoint at `path`, as rank 0 of 1. Every entry of the state must be there with the same type
+ * and shape (CADRE_EMISMATCH names the first that is not); what the checkpoint has besides is left alone. Nothing is changed unless
+ * all fits; only a source that fails to load can leave the entries before it loaded. The file is held in memory meanwhile.
  */
 CADRE_API int cadre_checkpoint_load(const char *path, cadre_state *state);
 
-/** Save `state` as rank 0 of 1 to a new directory at `path` (CADRE_EEXIST when something is there); missing parents are made. CADRE_ENOSPC,
- *  CADRE_EIO; then nothing of it is left. For use outside a training run; inside,
+/** Save `state` as rank 0 of 1 to a new directory at `path` (CADRE_EEXIST when something is there); missing parents are
+ *  made. CADRE_ENOSPC, CADRE_EIO: then nothing of it is left. For use outside a training run; inside,
  *  cadre_report and cadre_step save. */
 CADRE_API int cadre_checkpoint_save(const char *path, cadre_state *state);
 

@@ -19,8 +19,8 @@ typedef struct cadre_config cadre_config;
 CADRE_API int cadre_config_new(cadre_config **out);
 CADRE_API void cadre_config_free(cadre_config *config);
 
-/** Set a value, replacing one of that name in its place. Names and strings are copied. CADRE_EINVAL for an empty name, for what is not UTF-8, and
- *  for NaN and infinity (neither JSON nor the store has them: leave such a value out), CADRE_ENOMEM. */
+/** Set a value, replacing one of that name in its place. Names and strings are copied. CADRE_EINVAL for an empty name, for what is
+ *  not UTF-8, and for NaN and infinity (neither JSON nor the store has them: leave such a value out), CADRE_ENOMEM. */
 CADRE_API int cadre_config_set_double(cadre_config *config, const char *name, double value);
 CADRE_API int cadre_config_set_int(cadre_config *config, const char *name, int64_t value);
 CADRE_API int cadre_config_set_bool(cadre_config *config, const char *name, bool value);

@@ -35,14 +35,14 @@ enum { CADRE_STATE_MAX_DIMS = 8 };
 CADRE_API int cadre_state_new(cadre_state **out);
 CADRE_API void cadre_state_free(cadre_state *state);
 
-/** A row-major tensor in the program's memory, which must live as long as the state. `dims` 0 is a scalar tensor. Empty tensors (a 0 in `shape`) are
- *  fine. Names are copied and must be new (CADRE_EEXIST) and UTF-8, not empty, not "__metadata__", free of control characters and at
- *  most 200 bytes (CADRE_EINVAL). */
+/** A row-major tensor in the program's memory, which must live as long as the state. `dims` 0 is a scalar tensor; a 0 in `shape`, an
+ *  empty one, is fine. Names are copied and must be new (CADRE_EEXIST) and UTF-8, not empty, not "__metadata__", free of control
+ *  characters and at most 200 bytes (CADRE_EINVAL). */
 CADRE_API int cadre_state_add_tensor(cadre_state *state, const char *name, cadre_state_dtype dtype, int dims,
                                      const int64_t *shape, void *data);
 
 /** The same for memory that is not plain: `save` writes the nbytes of the row-major tensor to `buffer`, `load` reads them. The buffer
- *  need not be aligned. Both answer a status (with cadre_state_fail's message if they like) and are called in the thread that saves
+ *  need not be aligned. Both answer a status (with cadre_fail's message if they like) and are called in the thread that saves
  *  or restores. `release` (may be NULL) is called with `user` when the state is freed; when adding fails it is not called. */
 typedef struct cadre_state_source {
     int (*save)(void *user, void *buffer, size_t nbytes);
@@ -60,9 +60,6 @@ CADRE_API int cadre_state_add_double(cadre_state *state, const char *name, doubl
 /** Bytes that differ from rank to rank; every rank saves and gets back its own `nbytes` (the same number on all). */
 CADRE_API int cadre_state_add_local(cadre_state *state, const char *name, void *data, size_t nbytes);
 CADRE_API int cadre_state_add_local_source(cadre_state *state, const char *name, size_t nbytes, const cadre_state_source *source);
-
-/** For a source that fails: make `message` the calling thread's error message and return `status`. */
-CADRE_API int cadre_state_fail(int status, const char *message);
 
 /** Number of entries, for tests and printing. */
 CADRE_API int cadre_state_count(const cadre_state *state);

@@ -276,7 +276,7 @@ static void misfits_leave_all_as_it_was(void **state)
 static int fail_load(void *user, const void *buffer, size_t nbytes)
 {
     (void)user, (void)buffer, (void)nbytes;
-    return cadre_state_fail(CADRE_ETORCH, "no such device");
+    return cadre_fail(CADRE_ETORCH, "no such device");
 }
 
 static int save_ones(void *user, void *buffer, size_t nbytes)

@@ -66,7 +66,7 @@ static int answer;
 static int save_answer(void *user, void *buffer, size_t nbytes)
 {
     memset(buffer, 1, nbytes);
-    return user ? cadre_state_fail(answer, user) : answer;
+    return user ? cadre_fail(answer, "%s", (char *)user) : answer;
 }
 
 static int load_answer(void *user, const void *buffer, size_t nbytes)
@@ -93,7 +93,7 @@ static void sources_are_asked_and_released(void **state)
     assert_ok(cadre_state_add_source(s, "one", CADRE_STATE_U8, 1, (int64_t[]){3}, &source));
     assert_int_equal(cadre_state_add_source(s, "one", CADRE_STATE_U8, 1, (int64_t[]){3}, &source), CADRE_EEXIST);
     assert_int_equal(released, 0);
-    cadre_state_fail(CADRE_EIO, "an older failure");
+    cadre_fail(CADRE_EIO, "an older failure");
     answer = CADRE_ETORCH;
     assert_int_equal(state_snapshot_take(s, &snapshot), CADRE_ETORCH);
     assert_string_equal(cadre_error_message(), "save state entry \"one\": libtorch error");

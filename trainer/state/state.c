@@ -190,11 +190,6 @@ int cadre_state_add_local_source(cadre_state *state, const char *name, size_t nb
 
 int cadre_state_count(const cadre_state *state) { return state ? state->impl->count : 0; }
 
-int cadre_state_fail(int status, const char *message)
-{
-    return base_error(status, "%s", message ? message : cadre_status_text(status));
-}
-
 /* A callback's answer as a status with a message, "save state entry "x": ...", whatever it answered. */
 static int answered(int status, const char *verb, const char *name)
 {
