@@ -23,6 +23,7 @@ typedef enum cadre_decision {
     CADRE_DECIDE_GO_ON = 0,
     CADRE_DECIDE_STOP = 1,  /* it is pruned: it ends, its last value stands */
     CADRE_DECIDE_PAUSE = 2, /* it saves and gives its place to others until `next` names it */
+    CADRE_DECIDE_COMPLETE = 3, /* it has had all the time there is: it ends as complete */
 } cadre_decision;
 
 /** How a trial ended. */
