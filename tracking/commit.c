@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "tracking/internal.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,11 +39,28 @@ int tracking_check_writer(tracking_store *store)
 
 static bool in_transaction(const tracking_store *store) { return !sqlite3_get_autocommit(store->db); }
 
-static void roll_back(tracking_store *store)
+/* By a statement prepared at the opening: when memory or disk fails, this at least must not. Where it does all the
+ * same, nothing goes on before it has succeeded. */
+static int roll_back(tracking_store *store)
 {
-    if (in_transaction(store))
-        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    int rc = SQLITE_OK;
+    if (in_transaction(store)) {
+        sqlite3_stmt *statement = store->statements[TRACKING_SQL_ROLLBACK];
+        rc = sqlite3_step(statement);
+        sqlite3_reset(statement);
+    }
     store->applied = 0;
+    store->half_done = in_transaction(store);
+    return store->half_done ? tracking_failed(store, rc, "roll back") : CADRE_OK;
+}
+
+/* Roll back after a failure and keep its words. */
+static int give_up(tracking_store *store, int status)
+{
+    char words[BASE_ERROR_MAX];
+    snprintf(words, sizeof words, "%s", cadre_error_message());
+    roll_back(store);
+    return base_error(status, "%s", words);
 }
 
 size_t tracking_journal_mark(const tracking_store *store) { return store->journal.length; }
@@ -142,10 +160,10 @@ static int run_statement(tracking_store *store, tracking_sql sql, const char *do
 
 int tracking_apply(tracking_store *store)
 {
-    int status = CADRE_OK;
+    int status = store->half_done ? roll_back(store) : CADRE_OK;
     if (!in_transaction(store))
         store->applied = 0; /* an error may have made SQLite roll back by itself */
-    if (store->applied == store->journal.length)
+    if (status != CADRE_OK || store->applied == store->journal.length)
         return status;
     if (!in_transaction(store))
         status = run_statement(store, TRACKING_SQL_BEGIN, "begin");
@@ -154,9 +172,7 @@ int tracking_apply(tracking_store *store)
         status = run_entry(store, store->journal.data + store->applied, &nbytes);
         store->applied += nbytes;
     }
-    if (status != CADRE_OK)
-        roll_back(store);
-    return status;
+    return status == CADRE_OK ? status : give_up(store, status);
 }
 
 /* The log may be folded while readers are in it; it starts again from its beginning only when none is. */
@@ -191,9 +207,9 @@ static int set_sync(tracking_store *store, bool full)
 {
     if (store->full_sync == full)
         return CADRE_OK;
-    if (in_transaction(store))
-        roll_back(store);
-    int status = tracking_exec(store, full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL);
+    int status = in_transaction(store) ? roll_back(store) : CADRE_OK;
+    if (status == CADRE_OK)
+        status = tracking_exec(store, full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL);
     if (status == CADRE_OK)
         store->full_sync = full;
     return status;
@@ -212,9 +228,7 @@ static int commit_journal(tracking_store *store, bool durable)
     }
     if (status == CADRE_OK)
         status = run_statement(store, TRACKING_SQL_COMMIT, "commit");
-    if (status != CADRE_OK)
-        roll_back(store);
-    return status;
+    return status == CADRE_OK ? status : give_up(store, status);
 }
 
 int tracking_commit(tracking_store *store, bool durable)

@@ -45,6 +45,7 @@ struct tracking_store {
     int64_t gathered_ns;    /* when the first of them came */
     int64_t retry_ns;       /* not before, after a commit that failed; 0: none did */
     bool full_sync;         /* what PRAGMA synchronous is set to */
+    bool half_done;         /* the open transaction is of no use and could not be rolled back yet */
     bool unsynced;          /* the last commit did not wait for the disk */
     int log_pages;          /* pages in the log after the last commit */
     int log_next;           /* pages at which to fold it next */

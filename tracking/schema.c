@@ -168,8 +168,7 @@ int tracking_schema_ready(tracking_store *store)
     if (id == 0 && version == 0 && tables == 0 && stat(store->place, &info) == 0 && info.st_size == 0)
         return store->writer ? make_tables(store) : base_error(CADRE_ENOENT, "store %s is empty", store->path);
     if (id != APPLICATION_ID)
-        return base_error(CADRE_ECORRUPT, "store %s is no Cadre store but a file of another program",
-                          store->path);
+        return base_error(CADRE_ECORRUPT, "store %s is no Cadre store but a file of another program", store->path);
     if (version > VERSION)
         return base_error(CADRE_EVERSION,
                           "store %s is of version %lld, made by a newer Cadre; this one reads up to version %d",

@@ -91,6 +91,7 @@ struct tracking_store;
     /* reading from here on */                                                                                         \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                                        \
     X(COMMIT, "COMMIT")                                                                                                \
+    X(ROLLBACK, "ROLLBACK")                                                                                            \
     X(NEXT_IDS, "SELECT (SELECT max(study_id) FROM studies), (SELECT max(trial_id) FROM trials), "                     \
                 "(SELECT max(checkpoint_id) FROM cadre_checkpoints), (SELECT max(name_id) FROM cadre_names)")          \
     X(NAMES, "SELECT name_id, name FROM cadre_names")                                                                  \

@@ -167,6 +167,8 @@ static int open_store(const char *path, bool writer, tracking_store **out)
     if (status == CADRE_OK && writer)
         status = start_log(store);
     if (status == CADRE_OK && writer)
+        status = tracking_statement(store, TRACKING_SQL_ROLLBACK, &(sqlite3_stmt *){NULL});
+    if (status == CADRE_OK && writer)
         status = tracking_known_open(store);
     if (status == CADRE_OK)
         *out = store;
