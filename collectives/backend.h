@@ -1,9 +1,10 @@
 /*
- * What a collectives backend is: one table of functions. The front (comm.c) has checked every argument, keeps requests in
- * order, and calls a backend from one thread at a time with at most one operation under way; a backend moves the bytes.
+ * What a collectives backend is: one table of functions. The front (comm.c) has checked every argument, keeps requests
+ * in order, and calls a backend from one thread at a time with at most one operation under way; a backend moves the
+ * bytes.
  *
- * Errors: a slot that fails returns a negative cadre_status and has set the thread's message. After any failure of an operation the front
- * calls nothing but abort, dealloc and free.
+ * Errors: a slot that fails returns a negative cadre_status and has set the thread's message. After any failure of an
+ * operation the front calls nothing but abort, dealloc and free.
  */
 #ifndef COLLECTIVES_BACKEND_H
 #define COLLECTIVES_BACKEND_H
@@ -16,10 +17,10 @@
 #include <stdint.h>
 
 enum {
-    COLLECTIVES_ABI = 1,     /* of this file; a module that says another number is refused */
-    COLLECTIVES_CARD = 128,  /* bytes a backend may tell all ranks about its own before scores are taken */
-    COLLECTIVES_WHY = 160,   /* bytes of a reason, its end included */
-    COLLECTIVES_TEXT = 384,  /* bytes that collectives_describe may write, its end included */
+    COLLECTIVES_ABI = 1,    /* of this file; a module that says another number is refused */
+    COLLECTIVES_CARD = 128, /* bytes a backend may tell all ranks about its own before scores are taken */
+    COLLECTIVES_WHY = 160,  /* bytes of a reason, its end included */
+    COLLECTIVES_TEXT = 384, /* bytes that collectives_describe may write, its end included */
 };
 
 typedef enum collectives_kind {
@@ -31,8 +32,8 @@ typedef enum collectives_kind {
     COLLECTIVES_ALLOC, /* never given to a backend as an operation, only named in messages */
 } collectives_kind;
 
-/* One operation. In an all-reduce and a broadcast input is output. `count` is elements as in cadre/collectives.h and never 0 (the front
- * answers those, but for the barrier). All times are base_now_ns(). */
+/* One operation. In an all-reduce and a broadcast input is output. `count` is elements as in cadre/collectives.h and
+ * never 0 (the front answers those, but for the barrier). All times are base_now_ns(). */
 typedef struct collectives_op {
     collectives_kind kind;
     cadre_dtype dtype;
@@ -41,7 +42,7 @@ typedef struct collectives_op {
     const void *input;
     void *output;
     size_t count;
-    const char *label;   /* NULL: none */
+    const char *label; /* NULL: none */
     int64_t started_ns;
     int64_t stall_ns;    /* when to warn that ranks are missing; INT64_MAX: not (any more) */
     int64_t deadline_ns; /* when to give up with CADRE_ETIMEDOUT */
@@ -49,10 +50,10 @@ typedef struct collectives_op {
 
 /* Where a communicator is to be. `cards` is NULL when only this machine is asked about (cadre info). */
 typedef struct collectives_place {
-    const cadre_oob *oob;                   /* rank and world; all_gather only inside init */
+    const cadre_oob *oob;                           /* rank and world; all_gather only inside init */
     const unsigned char (*cards)[COLLECTIVES_CARD]; /* one a rank, as filled by the backend's card slot */
-    double timeout_s;                       /* of every oob call in init */
-    bool asked_by_name;                     /* the user named this backend */
+    double timeout_s;                               /* of every oob call in init */
+    bool asked_by_name;                             /* the user named this backend */
 } collectives_place;
 
 typedef struct collectives_backend {
@@ -60,45 +61,48 @@ typedef struct collectives_backend {
     size_t size; /* sizeof(collectives_backend) of the one who filled it */
     const char *name;
 
-    /* Describe this rank to the others (which host, which process). Local, does not block, cannot fail. Optional: zeros. */
+    /* Describe this rank to the others (which host, which process). Local, does not block, cannot fail. Optional:
+     * zeros. */
     void (*card)(unsigned char card[COLLECTIVES_CARD]);
 
-    /* How good it would be at this place: 0 does not work, higher is better (self 100, nccl 80, shm 50, mpi 20). `why` receives a few
-     * words, for cadre info or as the reason of a 0. Local, does not block. Ranks may differ: the lowest counts. */
+    /* How good it would be at this place: 0 does not work, higher is better (self 100, nccl 80, shm 50, mpi 20). `why`
+     * receives a few words, for cadre info or as the reason of a 0. Local, does not block. Ranks may differ: the lowest
+     * counts. */
     int (*score)(const collectives_place *place, char why[COLLECTIVES_WHY]);
 
-    /* Make the backend's half of a communicator. Collective; may block in place->oob->all_gather until timeout_s. Either every rank succeeds or
-     * every rank fails: each stage ends in an all-gather of statuses (collectives_agree). On failure nothing is left behind. The
-     * caller owns *self and ends it with free. */
+    /* Make the backend's half of a communicator. Collective; may block in place->oob->all_gather until timeout_s.
+     * Either every rank succeeds or every rank fails: each stage ends in an all-gather of statuses (collectives_agree).
+     * On failure nothing is left behind. The caller owns *self and ends it with free. */
     int (*init)(const collectives_place *place, void **self);
 
-    /* Zeroed memory that operations take without copying, page-aligned. Collective, blocks until op->deadline_ns; all succeed
-     * or all fail, and a failure for want of memory (CADRE_ENOSPC, CADRE_ENOMEM) leaves the communicator usable.
-     * Optional: the front gives ordinary memory. */
+    /* Zeroed memory that operations take without copying, page-aligned. Collective, blocks until op->deadline_ns; all
+     * succeed or all fail, and a failure for want of memory (CADRE_ENOSPC, CADRE_ENOMEM) leaves the communicator
+     * usable. Optional: the front gives ordinary memory. */
     int (*alloc)(void *self, collectives_op *op, size_t nbytes, void **memory);
     /* Give it back. Local, never waits for a peer. Required with alloc. */
     void (*dealloc)(void *self, void *memory);
 
     /* The operations, with the meaning of their public namesakes. Each blocks until it is complete on this rank or
-     * op->deadline_ns has passed (CADRE_ETIMEDOUT, naming the ranks that are missing), a peer is known to be dead (CADRE_EPEER), or abort
-     * was called (CADRE_ECANCELED). They set op->stall_ns to INT64_MAX when they have warned. */
+     * op->deadline_ns has passed (CADRE_ETIMEDOUT, naming the ranks that are missing), a peer is known to be dead
+     * (CADRE_EPEER), or abort was called (CADRE_ECANCELED). They set op->stall_ns to INT64_MAX when they have warned.
+     */
     int (*all_reduce)(void *self, collectives_op *op);
     int (*reduce_scatter)(void *self, collectives_op *op);
     int (*all_gather)(void *self, collectives_op *op);
     int (*broadcast)(void *self, collectives_op *op);
     int (*barrier)(void *self, collectives_op *op);
 
-    /* Begin an all-reduce; `op` is the front's and lives until it is complete. Does not block for a peer. The front begins the
-     * next only when this one is complete. Optional, together with test and wait: without them the front calls
-     * all_reduce inside cadre_wait, and inside cadre_test, which then does block. */
+    /* Begin an all-reduce; `op` is the front's and lives until it is complete. Does not block for a peer. The front
+     * begins the next only when this one is complete. Optional, together with test and wait: without them the front
+     * calls all_reduce inside cadre_wait, and inside cadre_test, which then does block. */
     int (*start)(void *self, collectives_op *op);
     /* Go on with what was begun as far as can be without a peer; *done tells whether it is complete. */
     int (*test)(void *self, collectives_op *op, bool *done);
     /* Go on with it until it is complete, or as the blocking operations end. */
     int (*wait)(void *self, collectives_op *op);
 
-    /* Make operations under way fail with CADRE_ECANCELED, here and where it can on other ranks. Any thread, or a signal handler:
-     * async-signal-safe, does not block. Optional: then only the next call notices. */
+    /* Make operations under way fail with CADRE_ECANCELED, here and where it can on other ranks. Any thread, or a
+     * signal handler: async-signal-safe, does not block. Optional: then only the next call notices. */
     void (*abort)(void *self);
 
     /* Local, never waits for a peer; after a failure, too. Memory of alloc that is left is unmapped. */
@@ -123,8 +127,9 @@ typedef struct collectives_host {
 void collectives_describe(const collectives_op *op, char text[COLLECTIVES_TEXT]);
 
 /*
- * The end of a setup stage: every rank gives its status so far (with its thread's message when it failed) and all get the
- * same answer, 0 or the lowest failed rank's status with the message "<stage>: rank 1: <its message>". Blocks in the oob.
+ * The end of a setup stage: every rank gives its status so far (with its thread's message when it failed) and all get
+ * the same answer, 0 or the lowest failed rank's status with the message "<stage>: rank 1: <its message>". Blocks in
+ * the oob.
  */
 int collectives_agree(const cadre_oob *oob, double timeout_s, int status, const char *stage);
 

@@ -59,7 +59,8 @@ void collectives_set_clock(const cadre_comm *comm, collectives_op *op)
     op->deadline_ns = op->started_ns + (int64_t)(comm->timeout_s * 1e9);
 }
 
-int collectives_check(const cadre_comm *comm, const char *call, const void *data, size_t count, cadre_dtype dtype, cadre_op op)
+int collectives_check(const cadre_comm *comm, const char *call, const void *data, size_t count, cadre_dtype dtype,
+                      cadre_op op)
 {
     size_t size = cadre_dtype_size(dtype);
     if (!size)
@@ -104,11 +105,14 @@ int cadre_all_reduce(cadre_comm *comm, void *data, size_t count, cadre_dtype dty
     int status = collectives_check(comm, "all_reduce", data, count, dtype, op);
     if (status)
         return status;
-    return run(comm, comm->backend->all_reduce,
-               (collectives_op){.kind = COLLECTIVES_ALL_REDUCE, .input = data, .output = data, .count = count, .dtype = dtype, .op = op});
+    return run(
+        comm, comm->backend->all_reduce,
+        (collectives_op){
+            .kind = COLLECTIVES_ALL_REDUCE, .input = data, .output = data, .count = count, .dtype = dtype, .op = op});
 }
 
-int cadre_reduce_scatter(cadre_comm *comm, const void *input, void *output, size_t count, cadre_dtype dtype, cadre_op op)
+int cadre_reduce_scatter(cadre_comm *comm, const void *input, void *output, size_t count, cadre_dtype dtype,
+                         cadre_op op)
 {
     int status = collectives_check(comm, "reduce_scatter", input, count, dtype, op);
     if (!status)
@@ -118,7 +122,12 @@ int cadre_reduce_scatter(cadre_comm *comm, const void *input, void *output, size
     if (status)
         return status;
     return run(comm, comm->backend->reduce_scatter,
-               (collectives_op){.kind = COLLECTIVES_REDUCE_SCATTER, .input = input, .output = output, .count = count, .dtype = dtype, .op = op});
+               (collectives_op){.kind = COLLECTIVES_REDUCE_SCATTER,
+                                .input = input,
+                                .output = output,
+                                .count = count,
+                                .dtype = dtype,
+                                .op = op});
 }
 
 int cadre_all_gather(cadre_comm *comm, const void *input, void *output, size_t count, cadre_dtype dtype)
@@ -131,7 +140,8 @@ int cadre_all_gather(cadre_comm *comm, const void *input, void *output, size_t c
     if (status)
         return status;
     return run(comm, comm->backend->all_gather,
-               (collectives_op){.kind = COLLECTIVES_ALL_GATHER, .input = input, .output = output, .count = count, .dtype = dtype});
+               (collectives_op){
+                   .kind = COLLECTIVES_ALL_GATHER, .input = input, .output = output, .count = count, .dtype = dtype});
 }
 
 int cadre_broadcast(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, int root)
@@ -142,7 +152,12 @@ int cadre_broadcast(cadre_comm *comm, void *data, size_t count, cadre_dtype dtyp
     if (root < 0 || root >= comm->world)
         return base_error(CADRE_EINVAL, "broadcast: root %d is none of %d ranks", root, comm->world);
     return run(comm, comm->backend->broadcast,
-               (collectives_op){.kind = COLLECTIVES_BROADCAST, .input = data, .output = data, .count = count, .dtype = dtype, .root = root});
+               (collectives_op){.kind = COLLECTIVES_BROADCAST,
+                                .input = data,
+                                .output = data,
+                                .count = count,
+                                .dtype = dtype,
+                                .root = root});
 }
 
 int cadre_barrier(cadre_comm *comm)

@@ -36,7 +36,8 @@ int collectives_usable(cadre_comm *comm);
 /* Pass `status` on; an error breaks the communicator. */
 int collectives_outcome(cadre_comm *comm, int status);
 /* Check the arguments that all-reduces have in common. */
-int collectives_check(const cadre_comm *comm, const char *call, const void *data, size_t count, cadre_dtype dtype, cadre_op op);
+int collectives_check(const cadre_comm *comm, const char *call, const void *data, size_t count, cadre_dtype dtype,
+                      cadre_op op);
 /* Set started, stall and deadline from now. */
 void collectives_set_clock(const cadre_comm *comm, collectives_op *op);
 

@@ -1,4 +1,5 @@
-/* The mpi backend as the library sees it: finds the module that holds it, loads it when it is wanted, and passes calls on. */
+/* The mpi backend as the library sees it: finds the module that holds it, loads it when it is wanted, and passes calls
+ * on. */
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -114,8 +115,8 @@ static int load(void)
     if (loaded)
         return CADRE_OK;
     if (!find_module(path))
-        return base_error(CADRE_ENOTSUP, "%s is not there%s%s (build with libopenmpi-dev, or set CADRE_MPI_MODULE)", module_name,
-                          path[0] ? ": " : "", path);
+        return base_error(CADRE_ENOTSUP, "%s is not there%s%s (build with libopenmpi-dev, or set CADRE_MPI_MODULE)",
+                          module_name, path[0] ? ": " : "", path);
     /* Global, as MPI's own plugins look for its symbols. Never closed: MPI cannot be initialised a second time. */
     void *module = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
     if (!module)
@@ -124,7 +125,8 @@ static int load(void)
     *(void **)&entry = dlsym(module, "cadre_mpi_backend");
     const collectives_mpi_table *table = entry ? entry(&host) : NULL;
     if (!table || table->abi != COLLECTIVES_ABI || table->size != sizeof *table)
-        return base_error(CADRE_EVERSION, "%s is of another version (%d, wanted %d)", path, table ? table->abi : 0, COLLECTIVES_ABI);
+        return base_error(CADRE_EVERSION, "%s is of another version (%d, wanted %d)", path, table ? table->abi : 0,
+                          COLLECTIVES_ABI);
     loaded = table;
     return CADRE_OK;
 }
@@ -163,7 +165,8 @@ static int mpi_score(const collectives_place *place, char why[COLLECTIVES_WHY])
         return 0;
     }
     if (place->cards && (rank != place->oob->rank || world != place->oob->world)) {
-        snprintf(why, COLLECTIVES_WHY, "rank %d of %d, but in MPI %d of %d", place->oob->rank, place->oob->world, rank, world);
+        snprintf(why, COLLECTIVES_WHY, "rank %d of %d, but in MPI %d of %d", place->oob->rank, place->oob->world, rank,
+                 world);
         return 0;
     }
     snprintf(why, COLLECTIVES_WHY, "%s", path);
@@ -187,7 +190,8 @@ static int mpi_init(const collectives_place *place, void **self)
 }
 
 /* The module's operations are called through this table, since the registry's must be constant. */
-#define PASS(slot) static int mpi_##slot(void *self, collectives_op *op) { return loaded->backend->slot(self, op); }
+#define PASS(slot)                                                                                                     \
+    static int mpi_##slot(void *self, collectives_op *op) { return loaded->backend->slot(self, op); }
 PASS(all_reduce)
 PASS(reduce_scatter)
 PASS(all_gather)

@@ -33,8 +33,8 @@ const char *cadre_dtype_name(cadre_dtype dtype)
 }
 
 /* Not function multiversioning: its resolvers run before a sanitizer's runtime is up. */
-void collectives_reduce(void *const *to, int copies, const void *const *from, int world, size_t count, cadre_dtype dtype,
-                        cadre_op op)
+void collectives_reduce(void *const *to, int copies, const void *const *from, int world, size_t count,
+                        cadre_dtype dtype, cadre_op op)
 {
 #if defined(CADRE_HAVE_AVX2)
     if (__builtin_cpu_supports("avx2")) {

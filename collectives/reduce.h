@@ -5,11 +5,11 @@
 #include "cadre/collectives.h"
 
 /*
- * Reduce `count` elements of the `world` arrays in `from` and write the result to each of the `copies` arrays in `to`. An array of `to` may
- * be an array of `from` (same address), but may not overlap one otherwise. world >= 1.
+ * Reduce `count` elements of the `world` arrays in `from` and write the result to each of the `copies` arrays in `to`.
+ * An array of `to` may be an array of `from` (same address), but may not overlap one otherwise. world >= 1.
  */
-void collectives_reduce(void *const *to, int copies, const void *const *from, int world, size_t count, cadre_dtype dtype,
-                        cadre_op op);
+void collectives_reduce(void *const *to, int copies, const void *const *from, int world, size_t count,
+                        cadre_dtype dtype, cadre_op op);
 
 /* One kernel: as above with the type and operation fixed. */
 typedef void collectives_kernel(void *const *to, int copies, const void *const *from, int world, size_t count);

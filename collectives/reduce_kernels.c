@@ -2,8 +2,8 @@
  * The kernels, one for each type and operation. Compiled once for the plain instruction set and, on x86, once for AVX2;
  * KERNELS names the table. No fused multiply-add, so all machines get the same bits.
  *
- * Work goes in blocks that stay in the first-level cache: the tree is evaluated for a block into `sum`, finished (mean, rounding) and
- * written to every copy. Two arrays, the commonest case, take one pass without `sum`.
+ * Work goes in blocks that stay in the first-level cache: the tree is evaluated for a block into `sum`, finished (mean,
+ * rounding) and written to every copy. Two arrays, the commonest case, take one pass without `sum`.
  */
 #include "reduce.h"
 
@@ -52,13 +52,13 @@ static inline uint16_t store_bf16(float value)
 
 #define AS_IS(x) (x)
 
-#define ADD(a, b, T, U) ((a) + (b))
-#define MULTIPLY(a, b, T, U) ((a) * (b))
-#define WRAP_ADD(a, b, T, U) ((T)((U)(a) + (U)(b)))
+#define ADD(a, b, T, U)           ((a) + (b))
+#define MULTIPLY(a, b, T, U)      ((a) * (b))
+#define WRAP_ADD(a, b, T, U)      ((T)((U)(a) + (U)(b)))
 #define WRAP_MULTIPLY(a, b, T, U) ((T)((U)(a) * (U)(b)))
 /* A NaN on either side wins. */
-#define LESSER(a, b, T, U) (((a) < (b)) | ((a) != (a)) ? (a) : (b))
-#define GREATER(a, b, T, U) (((a) > (b)) | ((a) != (a)) ? (a) : (b))
+#define LESSER(a, b, T, U)  (((int)((a) < (b)) | (int)((a) != (a))) ? (a) : (b))
+#define GREATER(a, b, T, U) (((int)((a) > (b)) | (int)((a) != (a))) ? (a) : (b))
 
 #define FINISH_NONE(x, T, n) (x)
 #define FINISH_MEAN(x, T, n) ((T)((x) / (T)(n)))
@@ -128,7 +128,10 @@ KERNELS_OF(bfloat16, uint16_t, float, float, load_bf16, store_bf16, ADD, MULTIPL
 KERNELS_OF(int32, int32_t, int32_t, uint32_t, AS_IS, AS_IS, WRAP_ADD, WRAP_MULTIPLY)
 KERNELS_OF(int64, int64_t, int64_t, uint64_t, AS_IS, AS_IS, WRAP_ADD, WRAP_MULTIPLY)
 
-#define ROW(TYPE) {TYPE##_sum, TYPE##_mean, TYPE##_min, TYPE##_max, TYPE##_product}
+#define ROW(TYPE)                                                                                                      \
+    {                                                                                                                  \
+        TYPE##_sum, TYPE##_mean, TYPE##_min, TYPE##_max, TYPE##_product                                                \
+    }
 
 collectives_kernel *const KERNELS[COLLECTIVES_DTYPES][COLLECTIVES_OPS] = {ROW(float32), ROW(float64), ROW(bfloat16),
                                                                           ROW(int32), ROW(int64)};

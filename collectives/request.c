@@ -1,6 +1,6 @@
 /*
- * Requests: all-reduces that were started and not yet waited for. They form a queue; the backend knows only the oldest, so a
- * backend need not keep two operations apart, and all ranks complete them in the same order.
+ * Requests: all-reduces that were started and not yet waited for. They form a queue; the backend knows only the oldest,
+ * so a backend need not keep two operations apart, and all ranks complete them in the same order.
  */
 #include "base/mem.h"
 #include "comm.h"
@@ -103,7 +103,8 @@ void collectives_drop_requests(cadre_comm *comm)
     }
 }
 
-int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op, cadre_request **request)
+int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op,
+                           cadre_request **request)
 {
     if (!request)
         return base_error(CADRE_EINVAL, "all_reduce_start: nowhere to put the request");
@@ -116,7 +117,8 @@ int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dty
     if (!fresh)
         return collectives_outcome(comm, CADRE_ENOMEM);
     fresh->comm = comm;
-    fresh->op = (collectives_op){.kind = COLLECTIVES_ALL_REDUCE, .input = data, .output = data, .count = count, .dtype = dtype, .op = op};
+    fresh->op = (collectives_op){
+        .kind = COLLECTIVES_ALL_REDUCE, .input = data, .output = data, .count = count, .dtype = dtype, .op = op};
     memcpy(fresh->label, comm->label, sizeof fresh->label);
     if (fresh->label[0])
         fresh->op.label = fresh->label;

@@ -1,6 +1,6 @@
 /*
- * Making a communicator. Three rounds of the out-of-band all-gather at least, each by all ranks whatever went wrong on one: who asks for
- * what (hello), how each backend would do (verdict), and the stages of the chosen backend's init.
+ * Making a communicator. Three rounds of the out-of-band all-gather at least, each by all ranks whatever went wrong on
+ * one: who asks for what (hello), how each backend would do (verdict), and the stages of the chosen backend's init.
  */
 #include "base/mem.h"
 #include "comm.h"
@@ -70,7 +70,8 @@ static int count_backends(void)
     return n;
 }
 
-/* All ranks see the same hellos, so all come to the same answer. `*asked` is the index of the backend asked for, -1: any. */
+/* All ranks see the same hellos, so all come to the same answer. `*asked` is the index of the backend asked for, -1:
+ * any. */
 static int judge_hellos(const struct hello *all, int world, int *asked)
 {
     *asked = -1;
@@ -231,7 +232,8 @@ static int check_arguments(const cadre_oob *oob, const cadre_comm_options *optio
         return base_error(CADRE_EINVAL, "cadre_comm_new: %d ranks need an all_gather", oob->world);
     if (options && options->size && options->size < sizeof *options)
         return base_error(CADRE_EINVAL, "cadre_comm_new: options of size %zu", options->size);
-    if (options && (!(options->timeout_s >= 0) || !(options->stall_s >= 0) || options->timeout_s > 1e9 || options->stall_s > 1e9))
+    if (options &&
+        (!(options->timeout_s >= 0) || !(options->stall_s >= 0) || options->timeout_s > 1e9 || options->stall_s > 1e9))
         return base_error(CADRE_EINVAL, "cadre_comm_new: a time is negative or over 1e9 seconds");
     return CADRE_OK;
 }
@@ -243,7 +245,8 @@ int cadre_comm_new(const cadre_oob *oob, const cadre_comm_options *options, cadr
         return status;
     double timeout_s = options && options->timeout_s > 0 ? options->timeout_s : 1800;
     cadre_comm none = {0}, *comm = base_calloc(1, sizeof *comm);
-    status = set_up(comm ? comm : &none, oob, options ? options->backend : NULL, comm ? CADRE_OK : CADRE_ENOMEM, timeout_s);
+    status =
+        set_up(comm ? comm : &none, oob, options ? options->backend : NULL, comm ? CADRE_OK : CADRE_ENOMEM, timeout_s);
     if (status) {
         free(comm);
         return base_wrap(status, "communicator of %d ranks", oob->world);

@@ -1,12 +1,14 @@
 /*
- * All-reduce of float32 beside what it is measured against: a bare C loop over the same shared pages, and MPI_Allreduce.
+ * All-reduce of float32 beside what it is measured against: a bare C loop over the same shared pages, and
+ * MPI_Allreduce.
  *
  *     cmake -S . -B build -G Ninja && ninja -C build bench_allreduce
  *     mpirun -np 2 --bind-to none build/bench/bench_allreduce [--json] [--seconds 2] [BYTES ...]
  *
- * (as root: --allow-run-as-root; more ranks than cores: --oversubscribe --mca mpi_yield_when_idle 1). The ways are taken in turn in
- * every round, so that a busy machine disturbs all alike; a figure is the median over rounds of the slowest rank's time. In
- * the bare loop each rank sums its share of the buffers that all have mapped and writes it to all, between the same two barriers.
+ * (as root: --allow-run-as-root; more ranks than cores: --oversubscribe --mca mpi_yield_when_idle 1). The ways are
+ * taken in turn in every round, so that a busy machine disturbs all alike; a figure is the median over rounds of the
+ * slowest rank's time. In the bare loop each rank sums its share of the buffers that all have mapped and writes it to
+ * all, between the same two barriers.
  */
 #include "base/clock.h"
 #include "cadre/collectives.h"

@@ -1,8 +1,8 @@
 /*
  * libcadre_mpi.so: joining and leaving MPI, and messages with a deadline.
  *
- * All traffic goes over one private copy of MPI_COMM_WORLD; communicators of ours are told apart by tags, since making and
- * freeing an MPI communicator is collective and our clean-up must not wait for anyone.
+ * All traffic goes over one private copy of MPI_COMM_WORLD; communicators of ours are told apart by tags, since making
+ * and freeing an MPI communicator is collective and our clean-up must not wait for anyone.
  */
 #include "module.h"
 
@@ -76,8 +76,8 @@ int collectives_mpi_look(struct exchange *x, bool *complete)
     return code == MPI_SUCCESS ? CADRE_OK : mpi_error(code, "MPI_Testall");
 }
 
-/* A message that cannot be taken back may still be read from the user's memory: after a failure a process is meant to leave, not
- * to go on. */
+/* A message that cannot be taken back may still be read from the user's memory: after a failure a process is meant to
+ * leave, not to go on. */
 void collectives_mpi_drop(struct exchange *x)
 {
     int finalized = 0;

@@ -1,8 +1,10 @@
 /*
- * The operations over MPI, as tasks like those of shm/ops.c: step() posts messages, and goes on when they have all come.
+ * The operations over MPI, as tasks like those of shm/ops.c: step() posts messages, and goes on when they have all
+ * come.
  *
- * A sum goes piece by piece: every rank receives its slice of the piece from all the others, reduces them in the tree order and
- * sends the result to all. So the bits are those of shm. A small one is sent to all whole and reduced by everyone.
+ * A sum goes piece by piece: every rank receives its slice of the piece from all the others, reduces them in the tree
+ * order and sends the result to all. So the bits are those of shm. A small one is sent to all whole and reduced by
+ * everyone.
  */
 #include "module.h"
 
@@ -26,8 +28,8 @@ struct mpi {
     size_t scratch_bytes;
     const void **from;
     /* the operation under way */
-    size_t at;     /* elements behind us */
-    int phase;     /* 0: post, 1: reduce what came, 2: after the result came */
+    size_t at; /* elements behind us */
+    int phase; /* 0: post, 1: reduce what came, 2: after the result came */
     bool waiting;
     int tries;
 };
@@ -69,7 +71,8 @@ static int exchange(struct mpi *m, int r, void *in, size_t in_bytes, const void 
     return status;
 }
 
-static void reduce_received(struct mpi *m, const collectives_op *op, const void *own, size_t each, void *to, size_t count)
+static void reduce_received(struct mpi *m, const collectives_op *op, const void *own, size_t each, void *to,
+                            size_t count)
 {
     for (int r = 0; r < m->x.world; r++)
         m->from[r] = r == m->x.rank ? own : m->scratch + (size_t)r * each;
@@ -97,7 +100,8 @@ static int step_all_reduce(struct mpi *m, const collectives_op *op, size_t size,
             if (r != rank && whole)
                 status = exchange(m, r, m->scratch + (size_t)r * n * size, n * size, data, n * size);
             else if (r != rank)
-                status = exchange(m, r, m->scratch + (size_t)r * n * size, n * size, data + theirs * size, their_n * size);
+                status =
+                    exchange(m, r, m->scratch + (size_t)r * n * size, n * size, data + theirs * size, their_n * size);
         }
         return status;
     case 1:
@@ -217,7 +221,8 @@ static int fail(struct mpi *m, const collectives_op *op, int status, const char 
     collectives_host_table->describe(op, described);
     collectives_mpi_missing(&m->x, missing, sizeof missing);
     if (status == CADRE_ETIMEDOUT)
-        snprintf(text, sizeof text, "%s: deadline passed: after %.1f s still waiting for %s", described, waited, missing);
+        snprintf(text, sizeof text, "%s: deadline passed: after %.1f s still waiting for %s", described, waited,
+                 missing);
     else
         snprintf(text, sizeof text, "%s: %s", described, what);
     return collectives_host_table->error(status, text);
@@ -235,7 +240,8 @@ static int look_around(struct mpi *m, collectives_op *op, int64_t now)
         op->stall_ns = INT64_MAX;
         collectives_host_table->describe(op, described);
         collectives_mpi_missing(&m->x, missing, sizeof missing);
-        snprintf(text, sizeof text, "%s: after %.1f s still waiting for %s", described, (double)(now - op->started_ns) / 1e9, missing);
+        snprintf(text, sizeof text, "%s: after %.1f s still waiting for %s", described,
+                 (double)(now - op->started_ns) / 1e9, missing);
         collectives_host_table->log(CADRE_LOG_WARN, text);
     }
     return CADRE_OK;
@@ -310,8 +316,8 @@ static void mpi_free(void *self)
     free(m);
 }
 
-/* All ranks come here in the same order with the communicators they make, but one may have failed elsewhere before: so they
- * compare what number each has come to. */
+/* All ranks come here in the same order with the communicators they make, but one may have failed elsewhere before: so
+ * they compare what number each has come to. */
 static int agree_on_tag(const collectives_place *place, int *tag)
 {
     static int32_t made;
@@ -320,7 +326,8 @@ static int agree_on_tag(const collectives_place *place, int *tag)
     if (!all)
         return collectives_host_table->error(CADRE_ENOMEM, "out of memory");
     all[0] = mine;
-    int status = world > 1 ? place->oob->all_gather(place->oob->user, &mine, all, sizeof mine, place->timeout_s) : CADRE_OK;
+    int status =
+        world > 1 ? place->oob->all_gather(place->oob->user, &mine, all, sizeof mine, place->timeout_s) : CADRE_OK;
     for (int r = 0; !status && r < world; r++)
         highest = all[r] > highest ? all[r] : highest;
     free(all);

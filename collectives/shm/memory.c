@@ -1,6 +1,6 @@
 /*
- * Is there room? A shared mapping that the machine cannot back ends in SIGBUS, or in the out-of-memory killer, long after it was
- * made; so what can be known is asked first.
+ * Is there room? A shared mapping that the machine cannot back ends in SIGBUS, or in the out-of-memory killer, long
+ * after it was made; so what can be known is asked first.
  */
 #include "base/error.h"
 #include "base/fault.h"
@@ -33,7 +33,8 @@ int collectives_shm_room(size_t nbytes)
     if (fault)
         return base_errno(fault > 0 ? fault : ENOSPC, "%zu bytes of shared memory", nbytes);
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && nbytes > limit.rlim_cur)
-        return base_error(CADRE_ENOSPC, "%zu bytes of shared memory are over this process's file size limit of %llu (ulimit -f)",
+        return base_error(CADRE_ENOSPC,
+                          "%zu bytes of shared memory are over this process's file size limit of %llu (ulimit -f)",
                           nbytes, (unsigned long long)limit.rlim_cur);
     if (memory_available(&left) && nbytes > left)
         return base_error(CADRE_ENOSPC, "%zu bytes of shared memory, but the machine has %llu available", nbytes,

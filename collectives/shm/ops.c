@@ -1,22 +1,22 @@
 /*
- * The operations. Each is a task that does some work, arrives at a barrier, does some more: step() does what lies between
- * two barriers and says whether another follows. So one description serves the blocking calls (arrive, await, step, ...) and the
- * requests (step as long as the barrier is complete already).
+ * The operations. Each is a task that does some work, arrives at a barrier, does some more: step() does what lies
+ * between two barriers and says whether another follows. So one description serves the blocking calls (arrive, await,
+ * step, ...) and the requests (step as long as the barrier is complete already).
  *
- * Every task begins by showing the others a note of what it is, and its first barrier tells whether all are about to do the same
- * (CADRE_EMISMATCH), and the way to do it:
+ * Every task begins by showing the others a note of what it is, and its first barrier tells whether all are about to do
+ * the same (CADRE_EMISMATCH), and the way to do it:
  *
- *   DIRECT  the buffer lies in shared memory on all ranks: use it where it is, then a second barrier. In an all-reduce each
- *           rank reduces its own slice straight from all the others and writes the result to all.
- *   STAGED  otherwise, or when it is small: pieces go through the staging area. Each rank copies a piece in; after the barrier each takes
- *           what it needs out of everybody's. One barrier a piece, since the next piece goes to another buffer.
- *   SLICED  a large staged all-reduce of more than two ranks, where it would be a waste that every rank reduces everything:
- *           after the barrier each reduces its slice in place, after the next one all copy the result out. Three buffers: while
- *           piece k is copied in, k - 1 is reduced and k - 2 copied out.
+ *   DIRECT  the buffer lies in shared memory on all ranks: use it where it is, then a second barrier. In an all-reduce
+ * each rank reduces its own slice straight from all the others and writes the result to all. STAGED  otherwise, or when
+ * it is small: pieces go through the staging area. Each rank copies a piece in; after the barrier each takes what it
+ * needs out of everybody's. One barrier a piece, since the next piece goes to another buffer. SLICED  a large staged
+ * all-reduce of more than two ranks, where it would be a waste that every rank reduces everything: after the barrier
+ * each reduces its slice in place, after the next one all copy the result out. Three buffers: while piece k is copied
+ * in, k - 1 is reduced and k - 2 copied out.
  *
- * A staging buffer is free for piece k when all have passed the barrier after the one in which k - 3 was reduced; as s->slot
- * counts on over operations, that holds between them, too. Likewise a note: when a rank writes note n + 2, all have
- * passed the first barrier of n + 1 and so have read note n.
+ * A staging buffer is free for piece k when all have passed the barrier after the one in which k - 3 was reduced; as
+ * s->slot counts on over operations, that holds between them, too. Likewise a note: when a rank writes note n + 2, all
+ * have passed the first barrier of n + 1 and so have read note n.
  */
 #include "base/clock.h"
 #include "base/error.h"
@@ -35,8 +35,13 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 struct shm_task collectives_shm_task(const collectives_op *op)
 {
-    return (struct shm_task){.kind = op->kind, .dtype = op->dtype, .op = op->op, .root = op->root, .input = op->input,
-                             .output = op->output, .count = op->count,
+    return (struct shm_task){.kind = op->kind,
+                             .dtype = op->dtype,
+                             .op = op->op,
+                             .root = op->root,
+                             .input = op->input,
+                             .output = op->output,
+                             .count = op->count,
                              .size = op->kind == COLLECTIVES_BARRIER ? 1 : cadre_dtype_size(op->dtype)};
 }
 
@@ -196,8 +201,13 @@ static enum step show(shm *s, struct shm_task *t)
     struct shm_note *note = &s->control->seats[s->rank].notes[s->notes++ % 2];
     size_t offset = 0, nbytes = shown_bytes(s, t);
     struct shm_region *region = t->kind == COLLECTIVES_BARRIER ? NULL : find_region(s, t->input, nbytes, &offset);
-    *note = (struct shm_note){.kind = (int32_t)t->kind, .dtype = (int32_t)t->dtype, .op = (int32_t)t->op, .root = t->root,
-                              .count = t->count, .region = region ? region->id : -1, .offset = offset};
+    *note = (struct shm_note){.kind = (int32_t)t->kind,
+                              .dtype = (int32_t)t->dtype,
+                              .op = (int32_t)t->op,
+                              .root = t->root,
+                              .count = t->count,
+                              .region = region ? region->id : -1,
+                              .offset = offset};
     plan_pieces(s, t);
     if (t->kind != COLLECTIVES_BARRIER && (!region || nbytes <= SHM_SMALL)) {
         note->staged = 1;
@@ -229,8 +239,8 @@ static int agree(shm *s, const collectives_op *op, struct shm_task *t, char **th
     int shared = 0, staged = 0;
     for (int r = 0; r < s->world; r++) {
         const struct shm_note *note = &seats[r].notes[turn];
-        if (note->kind != first->kind || note->dtype != first->dtype || note->op != first->op || note->root != first->root ||
-            note->count != first->count) {
+        if (note->kind != first->kind || note->dtype != first->dtype || note->op != first->op ||
+            note->root != first->root || note->count != first->count) {
             char a[COLLECTIVES_TEXT + 64], b[COLLECTIVES_TEXT + 64], text[2 * sizeof a + 64];
             describe_note(first, a, sizeof a);
             describe_note(note, b, sizeof b);

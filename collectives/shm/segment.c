@@ -1,11 +1,12 @@
 /*
- * Memory that several ranks have mapped. A memfd, opened by the peers as /proc/<pid>/fd/<n>: it has no name, so nothing is left
- * behind whoever is killed when. Where that way is barred (hidepid, a process that is not dumpable), a file in /dev/shm that is unlinked
- * as soon as all have opened it.
+ * Memory that several ranks have mapped. A memfd, opened by the peers as /proc/<pid>/fd/<n>: it has no name, so nothing
+ * is left behind whoever is killed when. Where that way is barred (hidepid, a process that is not dumpable), a file in
+ * /dev/shm that is unlinked as soon as all have opened it.
  *
  * Ranks that are threads of one process share one mapping: a table of the process's mappings counts its users.
  */
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "shm.h"
@@ -34,7 +35,8 @@ struct mapping {
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mapping *table;
 
-/* Have the pages there before they are needed, large ones if possible. Only makes things faster: what fails here is found by fallocate. */
+/* Have the pages there before they are needed, large ones if possible. Only makes things faster: what fails here is
+ * found by fallocate. */
 static void warm(void *base, size_t nbytes)
 {
     if (nbytes >= HUGE_PAGE)
@@ -98,6 +100,8 @@ static void *share_within_process(const shm_card *card)
 static int open_new(shm_card *card, bool in_file, int *fd)
 {
     if (!in_file) {
+        if (BASE_FAULT("memfd"))
+            return base_error(CADRE_ENOTSUP, "memfd_create: made to fail");
         *fd = memfd_create("cadre", MFD_CLOEXEC);
         return *fd < 0 ? base_errno(errno, "memfd_create") : CADRE_OK;
     }
@@ -182,7 +186,8 @@ static int gather(const cadre_oob *oob, const void *mine, void *all, size_t nbyt
     return CADRE_OK;
 }
 
-static int share_one_way(const cadre_oob *oob, double timeout_s, size_t nbytes, bool in_file, shm_card *cards, void **base)
+static int share_one_way(const cadre_oob *oob, double timeout_s, size_t nbytes, bool in_file, shm_card *cards,
+                         void **base)
 {
     shm_card mine = {.fd = -1};
     memset(base, 0, (size_t)oob->world * sizeof *base);
@@ -211,7 +216,7 @@ int collectives_shm_share(const cadre_oob *oob, double timeout_s, size_t nbytes,
 {
     /* The status is the same on all ranks, so all try the other way or none does. */
     int status = share_one_way(oob, timeout_s, nbytes, false, cards, base);
-    if (status == CADRE_EACCES || status == CADRE_ENOENT || status == CADRE_ESYSTEM)
+    if (status == CADRE_EACCES || status == CADRE_ENOENT || status == CADRE_ESYSTEM || status == CADRE_ENOTSUP)
         status = share_one_way(oob, timeout_s, nbytes, true, cards, base);
     return status;
 }

@@ -14,8 +14,8 @@
 
 /* Who this rank is, for the others to see whether it can share memory with them. */
 struct place_card {
-    char boot[40];      /* the kernel's boot id */
-    char host[40];      /* containers may share a kernel, not a host name */
+    char boot[40];       /* the kernel's boot id */
+    char host[40];       /* containers may share a kernel, not a host name */
     char namespace_[32]; /* pids mean the same only within one pid namespace */
     int32_t user;
 };
@@ -60,11 +60,13 @@ static int shm_score(const collectives_place *place, char why[COLLECTIVES_WHY])
             return 0;
         }
         if (strcmp(first.namespace_, other.namespace_) != 0) {
-            snprintf(why, COLLECTIVES_WHY, "ranks 0 and %d are in different containers (pid namespaces) of host %s", r, first.host);
+            snprintf(why, COLLECTIVES_WHY, "ranks 0 and %d are in different containers (pid namespaces) of host %s", r,
+                     first.host);
             return 0;
         }
         if (first.user != other.user) {
-            snprintf(why, COLLECTIVES_WHY, "rank 0 runs as user %d, rank %d as %d", (int)first.user, r, (int)other.user);
+            snprintf(why, COLLECTIVES_WHY, "rank 0 runs as user %d, rank %d as %d", (int)first.user, r,
+                     (int)other.user);
             return 0;
         }
     }
@@ -96,7 +98,8 @@ static size_t control_bytes(int world)
     return (nbytes + 4095) / 4096 * 4096;
 }
 
-/* The less often ranks wait for each other the better when they have to take turns on a core. In all some 24 MB at most. */
+/* The less often ranks wait for each other the better when they have to take turns on a core. In all some 24 MB at
+ * most. */
 static size_t decide_chunk(int world)
 {
     size_t chunk = world <= cores() ? 512 << 10 : 1 << 20;
@@ -172,7 +175,8 @@ static int inner_all_gather(void *user, const void *mine, void *all, size_t nbyt
 {
     struct inner *inner = user;
     (void)timeout_s; /* op has a deadline */
-    struct shm_task task = {.kind = COLLECTIVES_ALL_GATHER, .dtype = CADRE_INT32, .size = 1, .input = mine, .output = all, .count = nbytes};
+    struct shm_task task = {
+        .kind = COLLECTIVES_ALL_GATHER, .dtype = CADRE_INT32, .size = 1, .input = mine, .output = all, .count = nbytes};
     return collectives_shm_run(inner->s, inner->op, task);
 }
 
@@ -180,8 +184,8 @@ static int same_size(const shm *s, const shm_card *cards)
 {
     for (int r = 1; r < s->world; r++)
         if (cards[r].nbytes != cards[0].nbytes)
-            return base_error(CADRE_EMISMATCH, "rank 0 allocates %llu bytes, rank %d %llu", (unsigned long long)cards[0].nbytes,
-                              r, (unsigned long long)cards[r].nbytes);
+            return base_error(CADRE_EMISMATCH, "rank 0 allocates %llu bytes, rank %d %llu",
+                              (unsigned long long)cards[0].nbytes, r, (unsigned long long)cards[r].nbytes);
     return CADRE_OK;
 }
 
@@ -189,7 +193,8 @@ static int shm_alloc(void *self, collectives_op *op, size_t nbytes, void **memor
 {
     shm *s = self;
     struct inner inner = {.s = s, .op = op};
-    cadre_oob oob = {.size = sizeof oob, .rank = s->rank, .world = s->world, .all_gather = inner_all_gather, .user = &inner};
+    cadre_oob oob = {
+        .size = sizeof oob, .rank = s->rank, .world = s->world, .all_gather = inner_all_gather, .user = &inner};
     size_t rounded = (nbytes + 4095) / 4096 * 4096;
     struct shm_region *region = base_calloc(1, sizeof *region + (size_t)s->world * sizeof region->base[0]);
     shm_card *cards = base_calloc((size_t)s->world, sizeof *cards);
@@ -229,7 +234,10 @@ static void shm_dealloc(void *self, void *memory)
     free(region);
 }
 
-static int shm_operate(void *self, collectives_op *op) { return collectives_shm_run(self, op, collectives_shm_task(op)); }
+static int shm_operate(void *self, collectives_op *op)
+{
+    return collectives_shm_run(self, op, collectives_shm_task(op));
+}
 static int shm_start(void *self, collectives_op *op) { return collectives_shm_begin(self, op); }
 static int shm_test(void *self, collectives_op *op, bool *done) { return collectives_shm_test(self, op, done); }
 static int shm_wait(void *self, collectives_op *op) { return collectives_shm_finish(self, op); }

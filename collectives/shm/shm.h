@@ -1,6 +1,6 @@
 /*
- * The shm backend: ranks on one host, each of which has mapped what the others share. See wait.c for the barrier, segment.c for
- * the memory, ops.c for the operations.
+ * The shm backend: ranks on one host, each of which has mapped what the others share. See wait.c for the barrier,
+ * segment.c for the memory, ops.c for the operations.
  */
 #ifndef COLLECTIVES_SHM_H
 #define COLLECTIVES_SHM_H
@@ -14,9 +14,9 @@
 enum {
     SHM_RANKS_MAX = 256,
     SHM_LINE = 64,
-    SHM_STAGES = 3,          /* staging buffers a rank: one filled, one reduced, one copied out (ops.c) */
-    SHM_SMALL = 16 << 10,    /* up to here one barrier and a copy beat two barriers and none */
-    SHM_LOOK_NS = 20000000,  /* how often a rank that waits looks for dead peers, the alarm and its deadline */
+    SHM_STAGES = 3,         /* staging buffers a rank: one filled, one reduced, one copied out (ops.c) */
+    SHM_SMALL = 16 << 10,   /* up to here one barrier and a copy beat two barriers and none */
+    SHM_LOOK_NS = 20000000, /* how often a rank that waits looks for dead peers, the alarm and its deadline */
 };
 
 /* What a rank is about to do, shown to all in the operation's first barrier. One line; two of them in turn. */
@@ -39,7 +39,7 @@ enum { ALARM_NONE = 0, ALARM_FAILED = 1, ALARM_CANCELLED = 2 };
 
 /* What lies at the start of the control segment; the staging buffers follow it. */
 struct shm_control {
-    alignas(SHM_LINE) _Atomic uint64_t count; /* arrivals at all barriers so far */
+    alignas(SHM_LINE) _Atomic uint64_t count;      /* arrivals at all barriers so far */
     alignas(SHM_LINE) _Atomic uint32_t generation; /* barriers complete; the futex word */
     alignas(SHM_LINE) _Atomic uint32_t sleepers;
     alignas(SHM_LINE) _Atomic uint32_t alarm; /* no barrier will be complete any more */
@@ -77,11 +77,11 @@ struct shm_task {
     char *output;
     size_t count, size; /* elements, bytes of one */
     int phase;
-    int way;        /* enum in ops.c */
-    size_t piece;   /* elements that go through the staging area at a time */
-    size_t pieces;  /* how many of them */
-    size_t at;      /* the piece that is next */
-    bool waiting;   /* has arrived at a barrier that is not known complete */
+    int way;       /* enum in ops.c */
+    size_t piece;  /* elements that go through the staging area at a time */
+    size_t pieces; /* how many of them */
+    size_t at;     /* the piece that is next */
+    bool waiting;  /* has arrived at a barrier that is not known complete */
 };
 
 struct shm_peer {
@@ -115,13 +115,13 @@ int collectives_shm_share(const cadre_oob *oob, double timeout_s, size_t nbytes,
 int collectives_shm_room(size_t nbytes);
 
 /* wait.c: the barrier, in two halves */
-int collectives_shm_meet(shm *s);                          /* open the peers' pidfds */
+int collectives_shm_meet(shm *s); /* open the peers' pidfds */
 void collectives_shm_arrive(shm *s);
-int collectives_shm_await(shm *s, collectives_op *op);     /* block until all have arrived */
+int collectives_shm_await(shm *s, collectives_op *op);                /* block until all have arrived */
 int collectives_shm_poll(shm *s, collectives_op *op, bool *complete); /* look */
 int collectives_shm_fail(shm *s, const collectives_op *op, int status, const char *text);
 int collectives_shm_alarmed(shm *s, const collectives_op *op); /* 0, or the first error of any rank */
-void collectives_shm_cancel(shm *s);                       /* async-signal-safe */
+void collectives_shm_cancel(shm *s);                           /* async-signal-safe */
 
 /* ops.c */
 struct shm_task collectives_shm_task(const collectives_op *op);

@@ -1,5 +1,6 @@
 /*
- * Waiting for each other. One barrier, used over and over, numbered by epochs e = 1, 2, ...; every rank passes all of them.
+ * Waiting for each other. One barrier, used over and over, numbered by epochs e = 1, 2, ...; every rank passes all of
+ * them.
  *
  *   arrive:  n = ++count                          (atomic)
  *            if n = e * world: generation = e; if sleepers > 0: wake all
@@ -7,16 +8,17 @@
  *   await:   while generation = e - 1: spin for a while, then
  *                ++sleepers; while generation = e - 1: sleep on generation while it is e - 1; --sleepers
  *
- * Why it holds. Nobody can arrive at e + 1 before generation = e, so count reaches e * world exactly when all have arrived at e, and
- * generation is e - 1 or e for as long as anyone waits in e. No wake-up is lost: generation is written before sleepers is read,
- * sleepers is written before generation is read, all sequentially consistent, so either the writer sees the sleeper or the
- * sleeper sees the new generation; and the kernel compares the word once more under its own lock before it sleeps. What a rank
- * wrote before it arrived is seen by all who leave: count is a chain of acquire-release additions that ends in the
- * store to generation. A rank that is killed leaves at worst a sleeper too many (a wake-up for nobody), and since arrived is
- * written last, a dead rank whose arrived is e has done all of its part in e; one whose arrived is e - 1 is to blame.
+ * Why it holds. Nobody can arrive at e + 1 before generation = e, so count reaches e * world exactly when all have
+ * arrived at e, and generation is e - 1 or e for as long as anyone waits in e. No wake-up is lost: generation is
+ * written before sleepers is read, sleepers is written before generation is read, all sequentially consistent, so
+ * either the writer sees the sleeper or the sleeper sees the new generation; and the kernel compares the word once more
+ * under its own lock before it sleeps. What a rank wrote before it arrived is seen by all who leave: count is a chain
+ * of acquire-release additions that ends in the store to generation. A rank that is killed leaves at worst a sleeper
+ * too many (a wake-up for nobody), and since arrived is written last, a dead rank whose arrived is e has done all of
+ * its part in e; one whose arrived is e - 1 is to blame.
  *
- * Sleep never lasts longer than SHM_LOOK_NS, then the alarm, the deadline and the peers are looked at; so neither an abort
- * from a signal handler nor a death needs a wake-up.
+ * Sleep never lasts longer than SHM_LOOK_NS, then the alarm, the deadline and the peers are looked at; so neither an
+ * abort from a signal handler nor a death needs a wake-up.
  */
 #include "base/clock.h"
 #include "base/error.h"
@@ -83,7 +85,8 @@ static bool dead_by_proc(pid_t pid)
     return !state || (state[1] == ' ' && (state[2] == 'Z' || state[2] == 'X'));
 }
 
-/* The first rank that is dead and has not arrived; -1: none. Death is looked for first: what a dead rank has written is final. */
+/* The first rank that is dead and has not arrived; -1: none. Death is looked for first: what a dead rank has written is
+ * final. */
 static int find_dead(shm *s)
 {
     struct pollfd fds[SHM_RANKS_MAX];
@@ -112,7 +115,8 @@ static void name_missing(shm *s, char *text, size_t nbytes)
             left++;
             continue;
         }
-        used += (size_t)snprintf(text + used, nbytes - used, "%srank %d (pid %d)", used ? ", " : "", r, (int)s->peers[r].pid);
+        used += (size_t)snprintf(text + used, nbytes - used, "%srank %d (pid %d)", used ? ", " : "", r,
+                                 (int)s->peers[r].pid);
     }
     if (left)
         snprintf(text + used, nbytes - used, ", %d more", left);
@@ -127,7 +131,8 @@ int collectives_shm_alarmed(shm *s, const collectives_op *op)
     char what[COLLECTIVES_TEXT];
     collectives_describe(op, what);
     if (alarm == ALARM_CANCELLED)
-        return base_error(CADRE_ECANCELED, "%s: cancelled by cadre_comm_abort on rank %d", what, (int)atomic_load(&control->canceller));
+        return base_error(CADRE_ECANCELED, "%s: cancelled by cadre_comm_abort on rank %d", what,
+                          (int)atomic_load(&control->canceller));
     for (int tries = 0; tries < 100 && !atomic_load(&control->recorded); tries++)
         base_sleep_ns(100000); /* its writer is between two stores, or was killed there */
     if (!atomic_load(&control->recorded))
@@ -179,10 +184,7 @@ void collectives_shm_arrive(shm *s)
     atomic_store_explicit(&control->seats[s->rank].arrived, (uint32_t)epoch, memory_order_release);
 }
 
-static bool complete(shm *s)
-{
-    return atomic_load(&s->control->generation) != (uint32_t)s->epoch - 1;
-}
+static bool complete(shm *s) { return atomic_load(&s->control->generation) != (uint32_t)s->epoch - 1; }
 
 /* Everything but the barrier itself: alarm, deadline, the dead, the warning. */
 static int look_around(shm *s, collectives_op *op, int64_t now, bool for_the_dead)

@@ -2,14 +2,21 @@
  * Collectives: communicators over which a fixed set of ranks reduce, gather and broadcast.
  *
  * All ranks of a communicator call the same operations in the same order with the same counts. Counts are elements
- * (`count`), sizes are bytes (`nbytes`). Sums are taken in one fixed order, a binary tree over the ranks, so the same input
- * gives the same bits every time and on every rank:
+ * (`count`), sizes are bytes (`nbytes`). Sums are taken in one fixed order, a binary tree over the ranks, so the same
+ * input gives the same bits every time and on every rank:
  *
  *     tree(lo, n) = x[lo]                              if n = 1
  *                 = tree(lo, h) + tree(lo + h, n - h)  with h the largest power of two below n
  *
  * Every call has a deadline. After an error other than CADRE_EINVAL the communicator is broken: each further call on it
- * returns CADRE_ESTATE with the first error's words; free it. A communicator is used by one thread at a time.
+ * returns CADRE_ESTATE with the first error's words; free it. A communicator is used by one thread at a time (with the
+ * mpi backend always the one that initialised MPI).
+ *
+ * What operations return besides: CADRE_EINVAL (found before anything was sent, the other ranks do not hear of it),
+ * CADRE_ETIMEDOUT (naming the ranks that are missing), CADRE_EPEER (a rank died; shm notices within a second, MPI's own
+ * mpirun ends the job), CADRE_EMISMATCH (the ranks call different operations; shm always notices), CADRE_ECANCELED.
+ * Where the backend can (shm), the first rank to fail tells the others, which then return its status and words. Buffers
+ * are undefined after an error. They have to be aligned to their elements.
  */
 #ifndef CADRE_COLLECTIVES_H
 #define CADRE_COLLECTIVES_H
@@ -35,6 +42,7 @@ typedef enum cadre_dtype {
     CADRE_INT64 = 4, /* integers wrap around; their mean is the sum divided by the ranks, towards zero */
 } cadre_dtype;
 
+/* In CADRE_MIN and CADRE_MAX a NaN on any rank wins. */
 typedef enum cadre_op { CADRE_SUM = 0, CADRE_MEAN = 1, CADRE_MIN = 2, CADRE_MAX = 3, CADRE_PRODUCT = 4 } cadre_op;
 
 /** Bytes an element takes; 0 for a number that is no dtype. */
@@ -50,25 +58,25 @@ typedef struct cadre_oob {
     size_t size; /* sizeof(cadre_oob) of the caller */
     int rank, world;
     /**
-     * Every rank gives `nbytes` (the same on all, at most 65536) and receives world * nbytes in rank order. Called in the same
-     * order by all. CADRE_ETIMEDOUT after `timeout_s` seconds, CADRE_EPEER when a rank is known to be gone.
+     * Every rank gives `nbytes` (the same on all, at most 65536) and receives world * nbytes in rank order. Called in
+     * the same order by all. CADRE_ETIMEDOUT after `timeout_s` seconds, CADRE_EPEER when a rank is known to be gone.
      */
     int (*all_gather)(void *user, const void *mine, void *all, size_t nbytes, double timeout_s);
     void *user;
 } cadre_oob;
 
 typedef struct cadre_comm_options {
-    size_t size;          /* sizeof(cadre_comm_options) of the caller; 0 for this version */
-    const char *backend;  /* "self", "shm", "mpi", ...; NULL: the highest score */
-    double timeout_s;     /* deadline of every operation; 0: 1800 */
-    double stall_s;       /* after this long a waiting rank logs who is missing; 0: 30 */
+    size_t size;         /* sizeof(cadre_comm_options) of the caller; 0 for this version */
+    const char *backend; /* "self", "shm", "mpi", ...; NULL: the highest score */
+    double timeout_s;    /* deadline of every operation; 0: 1800 */
+    double stall_s;      /* after this long a waiting rank logs who is missing; 0: 30 */
 } cadre_comm_options;
 
 /**
- * Make a communicator: all ranks of `oob` call it and either all succeed or all fail. `options` may be NULL. `oob` is copied;
- * its user pointer must live as long as the communicator. oob with world 1 needs no all_gather.
- * CADRE_EINVAL, CADRE_ENOTSUP (no such backend, or it does not work here), CADRE_ETIMEDOUT, CADRE_EPEER, CADRE_EMISMATCH
- * (the ranks ask for different backends).
+ * Make a communicator: all ranks of `oob` call it and either all succeed or all fail. `options` may be NULL. `oob` is
+ * copied; its user pointer must live as long as the communicator. oob with world 1 needs no all_gather. CADRE_EINVAL,
+ * CADRE_ENOTSUP (no such backend, or it does not work here), CADRE_ETIMEDOUT, CADRE_EPEER, CADRE_EMISMATCH (the ranks
+ * ask for different backends).
  */
 CADRE_API int cadre_comm_new(const cadre_oob *oob, const cadre_comm_options *options, cadre_comm **out);
 
@@ -88,23 +96,26 @@ CADRE_API void cadre_comm_abort(cadre_comm *comm);
 
 /**
  * Memory that the backend can reduce without copying (in shm: mapped by every rank). Collective: all ranks call it with
- * the same `nbytes`. Zeroed, aligned to 4096 bytes. Free it with cadre_comm_dealloc (local) before the communicator.
+ * the same `nbytes` (> 0). Zeroed, aligned to 4096 bytes. Free it with cadre_comm_dealloc (local) before the
+ * communicator. CADRE_ENOSPC or CADRE_ENOMEM on all ranks when one cannot have it; that does not break the
+ * communicator.
  */
 CADRE_API int cadre_comm_alloc(cadre_comm *comm, size_t nbytes, void **memory);
 CADRE_API void cadre_comm_dealloc(cadre_comm *comm, void *memory);
 
 /**
- * Reduce `count` elements over all ranks, in place. Fastest when `data` lies in memory of cadre_comm_alloc at the same offset on all
- * ranks; any other memory works too.
+ * Reduce `count` elements over all ranks, in place. Fastest when `data` lies in memory of cadre_comm_alloc at the same
+ * offset on all ranks; any other memory works too.
  */
 CADRE_API int cadre_all_reduce(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op);
 
-/** Reduce world * count elements of `input`; rank r receives elements [r * count, (r + 1) * count) in `output`, which may be
- *  input + r * count but not overlap it otherwise. `input` is left as it is, or undefined when in place. */
+/** Reduce world * count elements of `input`; rank r receives elements [r * count, (r + 1) * count) in `output`, which
+ * may be input + r * count but not overlap it otherwise. `input` is left as it is, or undefined when in place. */
 CADRE_API int cadre_reduce_scatter(cadre_comm *comm, const void *input, void *output, size_t count, cadre_dtype dtype,
                                    cadre_op op);
 
-/** Every rank gives `count` elements; `output` receives world * count in rank order. `input` may be output + rank * count. */
+/** Every rank gives `count` elements; `output` receives world * count in rank order. `input` may be output + rank *
+ * count. */
 CADRE_API int cadre_all_gather(cadre_comm *comm, const void *input, void *output, size_t count, cadre_dtype dtype);
 
 /** Copy `count` elements from rank `root` to all. */
@@ -115,8 +126,8 @@ CADRE_API int cadre_barrier(cadre_comm *comm);
 
 /**
  * Start an all-reduce and return; buffers may not be touched until it is complete. Requests complete in the order in
- * which they were started; every request is ended by cadre_wait (or by cadre_test answering done), on the thread that started it.
- * A backend without progress of its own does the work inside cadre_wait and cadre_test.
+ * which they were started; every request is ended by cadre_wait (or by cadre_test answering done), on the thread that
+ * started it. A backend without progress of its own does the work inside cadre_wait and cadre_test.
  */
 CADRE_API int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op,
                                      cadre_request **request);
@@ -127,12 +138,14 @@ CADRE_API int cadre_wait(cadre_comm *comm, cadre_request **request);
 /** `*done` tells whether it is complete; then it is freed and set to NULL. Does not block for a peer. */
 CADRE_API int cadre_test(cadre_comm *comm, cadre_request **request, bool *done);
 
-/** Name the next operations for stall and deadline messages: "bucket 3 (layer2.0.conv1.weight, ...)". Copied, cut at 255 bytes. NULL: none. */
+/** Name the next operations for stall and deadline messages: "bucket 3 (layer2.0.conv1.weight, ...)". Copied, cut at
+ * 255 bytes. NULL: none. */
 CADRE_API void cadre_comm_label(cadre_comm *comm, const char *label);
 
 /**
- * A rank's wish to leave, so that it can ride on traffic that there is anyway: the session sets it; whoever next exchanges data on this communicator
- * (ddp's gradient sync) sends it along and hands back whether any rank wished so; the session takes that once. All local, no waiting.
+ * A rank's wish to leave, so that it can ride on traffic that there is anyway: the session sets it; whoever next
+ * exchanges data on this communicator (ddp's gradient sync) sends it along and hands back whether any rank wished so;
+ * the session takes that once. All local, no waiting.
  */
 CADRE_API void cadre_comm_set_wish(cadre_comm *comm, bool wish);
 CADRE_API bool cadre_comm_wish(const cadre_comm *comm);
@@ -140,7 +153,8 @@ CADRE_API void cadre_comm_set_agreed(cadre_comm *comm, bool any);
 /** 1: some rank wished, 0: none did, -1: nothing has come back since the last call. */
 CADRE_API int cadre_comm_take_agreed(cadre_comm *comm);
 
-/** What this build and machine have, for `cadre info`: calls `fn` for every backend with its name, score here (0: does not work) and why. */
+/** What this build and machine have, for `cadre info`: calls `fn` for every backend with its name, score here (0: does
+ * not work) and why. */
 typedef void cadre_backend_fn(const char *name, int score, const char *detail, void *user);
 CADRE_API void cadre_backends(cadre_backend_fn *fn, void *user);
 

@@ -231,7 +231,8 @@ static void bad_arguments(const cadre_oob *oob, const char *backend)
     CHECK(cadre_all_reduce(comm, data, SIZE_MAX / 2, CADRE_FLOAT32, CADRE_SUM) == CADRE_EINVAL);
     CHECK(cadre_broadcast(comm, data, 1, CADRE_FLOAT32, oob->world) == CADRE_EINVAL);
     CHECK(cadre_broadcast(comm, data, 1, CADRE_FLOAT32, -1) == CADRE_EINVAL);
-    CHECK(cadre_reduce_scatter(comm, data, (char *)data + 8 * oob->rank + 4, 2, CADRE_FLOAT32, CADRE_SUM) == CADRE_EINVAL);
+    CHECK(cadre_reduce_scatter(comm, data, (char *)data + 8 * oob->rank + 4, 2, CADRE_FLOAT32, CADRE_SUM) ==
+          CADRE_EINVAL);
     CHECK(cadre_all_gather(comm, (char *)data + 8 * oob->rank + 4, data, 2, CADRE_FLOAT32) == CADRE_EINVAL);
     CHECK(cadre_all_reduce_start(comm, data, 1, CADRE_FLOAT32, CADRE_SUM, NULL) == CADRE_EINVAL);
     CHECK(cadre_test(comm, &request, NULL) == CADRE_EINVAL && cadre_wait(comm, NULL) == CADRE_EINVAL);
@@ -268,8 +269,10 @@ static void missing_rank(const cadre_oob *oob, const char *backend)
     snprintf(wanted, sizeof wanted, "rank %d", missing);
     for (int kind = 0; kind < 6; kind++) {
         enum { COUNT = 50000 };
-        cadre_comm *comm = join(oob, backend, 0.3);
-        float *data = calloc(COUNT * (size_t)oob->world, sizeof *data), *more = calloc(COUNT * (size_t)oob->world, sizeof *more);
+        meet(oob); /* so that making the communicator takes no longer than its short deadline */
+        cadre_comm *comm = join(oob, backend, 0.6);
+        float *data = calloc(COUNT * (size_t)oob->world, sizeof *data),
+              *more = calloc(COUNT * (size_t)oob->world, sizeof *more);
         cadre_request *request = NULL;
         int status = CADRE_OK;
         cadre_comm_label(comm, "bucket 3");

@@ -1,6 +1,6 @@
 /*
- * What every collectives backend has to fulfil. A backend's own test is a table of cmocka tests, each of which runs these as the
- * ranks of some world; see test_shm.c.
+ * What every collectives backend has to fulfil. A backend's own test is a table of cmocka tests, each of which runs
+ * these as the ranks of some world; see test_shm.c.
  */
 #ifndef TEST_CONTRACT_H
 #define TEST_CONTRACT_H

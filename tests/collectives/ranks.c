@@ -128,9 +128,14 @@ void ranks_run(enum ranks_kind kind, int world, int victim, rank_fn *fn, void *u
     assert_true(board != MAP_FAILED);
     struct seat seats[RANKS_MAX];
     for (int r = 0; r < world; r++)
-        seats[r] = (struct seat){.board = board, .fn = fn, .user = user,
-                                 .oob = {.size = sizeof(cadre_oob), .rank = r, .world = world,
-                                         .all_gather = board_all_gather, .user = &seats[r]}};
+        seats[r] = (struct seat){.board = board,
+                                 .fn = fn,
+                                 .user = user,
+                                 .oob = {.size = sizeof(cadre_oob),
+                                         .rank = r,
+                                         .world = world,
+                                         .all_gather = board_all_gather,
+                                         .user = &seats[r]}};
     if (kind == THREADS)
         run_threads(seats, world);
     else

@@ -1,6 +1,6 @@
 /*
- * Ranks for tests: forked processes or threads of this one, with an out-of-band all-gather over a board they share, and a
- * watchdog that turns a hang into a failure which says where.
+ * Ranks for tests: forked processes or threads of this one, with an out-of-band all-gather over a board they share, and
+ * a watchdog that turns a hang into a failure which says where.
  */
 #ifndef TEST_RANKS_H
 #define TEST_RANKS_H
@@ -24,8 +24,8 @@ typedef void rank_fn(const cadre_oob *oob, void *user);
 
 enum ranks_kind { PROCESSES, THREADS };
 
-/* Run `fn` as `world` ranks and fail the test when one does not end well. A process rank `victim` (-1: none) is expected to be killed, or is
- * killed, stopped as it may be, when the others have ended. */
+/* Run `fn` as `world` ranks and fail the test when one does not end well. A process rank `victim` (-1: none) is
+ * expected to be killed, or is killed, stopped as it may be, when the others have ended. */
 void ranks_run(enum ranks_kind kind, int world, int victim, rank_fn *fn, void *user);
 
 /* From now on, more than `seconds` without another call is a hang in `what`. */

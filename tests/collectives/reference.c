@@ -77,10 +77,10 @@ static int left_of(int n)
 
 #define PLAIN_ADD(a, b) ((a) + (b))
 #define PLAIN_MUL(a, b) ((a) * (b))
-#define ADD32(a, b) ((int32_t)((uint32_t)(a) + (uint32_t)(b)))
-#define MUL32(a, b) ((int32_t)((uint32_t)(a) * (uint32_t)(b)))
-#define ADD64(a, b) ((int64_t)((uint64_t)(a) + (uint64_t)(b)))
-#define MUL64(a, b) ((int64_t)((uint64_t)(a) * (uint64_t)(b)))
+#define ADD32(a, b)     ((int32_t)((uint32_t)(a) + (uint32_t)(b)))
+#define MUL32(a, b)     ((int32_t)((uint32_t)(a) * (uint32_t)(b)))
+#define ADD64(a, b)     ((int64_t)((uint64_t)(a) + (uint64_t)(b)))
+#define MUL64(a, b)     ((int64_t)((uint64_t)(a) * (uint64_t)(b)))
 
 #define TREE(NAME, T, STORED, WIDEN, ADD, MUL)                                                                         \
     static T NAME(int lo, int n, size_t i, cadre_dtype dtype, cadre_op op)                                             \

@@ -1,4 +1,5 @@
-/* The contract, for the mpi backend, as a rank of mpirun; and that shm wins on one host unless mpi is asked for by name. */
+/* The contract, for the mpi backend, as a rank of mpirun; and that shm wins on one host unless mpi is asked for by
+ * name. */
 #include "contract.h"
 
 #include "base/log.h"
