@@ -1,0 +1,166 @@
+/* `cadre`: the command line. */
+#include "cli.h"
+
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *usage, *summary, *help;
+} commands[] = {
+    {"ls", cli_ls, "ls [DIR] [--json]", "list the experiments below DIR (default: runs)",
+     "  --json  as JSON, for scripts\n"},
+    {"show", cli_show, "show RUN [--trial N] [--last N | --all] [--events] [--storage DIR] [--json]",
+     "show a run: params, state, attempts, metrics, checkpoints",
+     "  RUN            an experiment's name, its directory, or its cadre.db\n"
+     "  --trial N      the trial with that number (default: the only one; of several a list)\n"
+     "  --last N       the metrics of the last N reports (default: 10)\n"
+     "  --all          the metrics of all reports\n"
+     "  --events       what happened, in order\n"
+     "  --storage DIR  where experiments are looked for by name (default: runs)\n"
+     "  --json         as JSON, for scripts; with all reports unless --last is given\n"},
+    {"info", cli_info, "info [--json]", "show what is built in and what this machine has",
+     "  --json  as JSON, for scripts\n"},
+};
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "Cadre %s: distributed training and hyperparameter tuning for C\n\nusage: cadre COMMAND [options]\n\n",
+            CADRE_CLI_VERSION);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-6s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n  --help, --version\n\n\"cadre COMMAND --help\" has the options. Exit codes: 0 done, 1 failed, 2 "
+                 "called wrongly.\n");
+}
+
+int cli_fail(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fputs("cadre: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputc('\n', stderr);
+    va_end(args);
+    return CLI_FAILED;
+}
+
+int cli_misuse(const char *command, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fprintf(stderr, "cadre %s: ", command);
+    vfprintf(stderr, fmt, args);
+    fprintf(stderr, " (see cadre %s --help)\n", command);
+    va_end(args);
+    return CLI_MISUSED;
+}
+
+static const cli_option *find_option(const cli_option *options, const char *word, size_t length)
+{
+    for (; options->name; options++)
+        if (strlen(options->name) == length && memcmp(options->name, word, length) == 0)
+            return options;
+    return NULL;
+}
+
+int cli_options(const char *command, int argc, char **argv, const cli_option *options, const char **words,
+                int max_words)
+{
+    int count = 0;
+    bool ended = false;
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        if (!ended && strcmp(word, "--") == 0) {
+            ended = true;
+            continue;
+        }
+        if (ended || word[0] != '-' || !word[1]) {
+            if (count == max_words) {
+                cli_misuse(command, "unexpected argument \"%s\"", word);
+                return -1;
+            }
+            words[count++] = word;
+            continue;
+        }
+        const char *equals = strchr(word, '=');
+        size_t length = equals ? (size_t)(equals - word) : strlen(word);
+        const cli_option *option = find_option(options, word, length);
+        if (!option)
+            cli_misuse(command, "unknown option \"%.*s\"", (int)length, word);
+        else if (option->flag && equals)
+            cli_misuse(command, "%s takes no value", option->name);
+        else if (option->value && !equals && i + 1 == argc)
+            cli_misuse(command, "%s needs a value", option->name);
+        else {
+            if (option->flag)
+                *option->flag = true;
+            else
+                *option->value = equals ? equals + 1 : argv[++i];
+            continue;
+        }
+        return -1;
+    }
+    return count;
+}
+
+bool cli_number(const char *command, const char *option, const char *text, long least, long *number)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (!*text || *end || value < least) {
+        cli_misuse(command, "%s needs a whole number of at least %ld, not \"%s\"", option, least, text);
+        return false;
+    }
+    *number = value;
+    return true;
+}
+
+/* Wherever it stands among a command's options. */
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+/* What was printed must have arrived: a full disk behind a pipe is a failure. */
+static int finish(int code)
+{
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return code == CLI_DONE ? cli_fail("cannot write to standard output") : code;
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return CLI_MISUSED;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return finish(CLI_DONE);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("cadre %s\n", CADRE_CLI_VERSION);
+        return finish(CLI_DONE);
+    }
+    for (int i = 0; i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        if (!wants_help(argc - 1, argv + 1))
+            return finish(commands[i].run(argc - 1, argv + 1));
+        printf("usage: cadre %s\n\n%s\n\n%s", commands[i].usage, commands[i].summary, commands[i].help);
+        return finish(CLI_DONE);
+    }
+    fprintf(stderr, "cadre: unknown %s \"%s\" (see cadre --help)\n", argv[1][0] == '-' ? "option" : "command", argv[1]);
+    return CLI_MISUSED;
+}
