@@ -1,9 +1,9 @@
 /* The built-in layers: torch.nn's, with its names, defaults and initial values. */
+#include "batch_norm.h"
 #include "module.h"
 
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/avg_pool2d.h>
-#include <ATen/ops/batch_norm.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/embedding.h>
@@ -101,7 +101,7 @@ struct BatchNorm2d : ct_module {
             else
                 batches.add_(1);
         }
-        return at::batch_norm(x, weight, bias, mean, var, training, 0.1, 1e-5, /*cudnn_enabled=*/true);
+        return ct::batch_norm(x, weight, bias, mean, var, training, 0.1, 1e-5);
     }
 };
 

@@ -1,11 +1,10 @@
 /* Operations on tensors: each entry checks its handles and hands over to ATen. */
-#include "internal.h"
+#include "batch_norm.h"
 
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/avg_pool2d.h>
-#include <ATen/ops/batch_norm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/cross_entropy_loss.h>
@@ -182,8 +181,8 @@ CT_ENTRY(ct_batch_norm,
          (const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, ct_tensor *running_mean, ct_tensor *running_var,
           bool training, double momentum, double eps, ct_tensor **out),
          CT_X,
-         at::batch_norm(X, ct::optional(weight), ct::optional(bias), ct::optional(running_mean), ct::optional(running_var),
-                        training, momentum, eps, /*cudnn_enabled=*/true))
+         ct::batch_norm(X, ct::optional(weight), ct::optional(bias), ct::optional(running_mean), ct::optional(running_var),
+                        training, momentum, eps))
 CT_ENTRY(ct_layer_norm,
          (const ct_tensor *x, const int64_t *sizes, size_t ndim, const ct_tensor *weight, const ct_tensor *bias, double eps,
           ct_tensor **out),

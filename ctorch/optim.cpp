@@ -7,6 +7,7 @@
  */
 #include "module.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
@@ -53,6 +54,8 @@ namespace {
 bool plain(const ct_optim::Param &p, const at::Tensor &grad, bool first, bool second)
 {
     const at::Tensor &w = p.param;
+    if (w.numel() >= 1 << 15 && at::get_num_threads() > 2) /* ATen's operations run on all of them */
+        return false;
     const auto matches = [&](const at::Tensor &t) {
         return t.is_cpu() && t.scalar_type() == w.scalar_type() && t.layout() == at::kStrided && t.sizes() == w.sizes() &&
                t.strides() == w.strides();
