@@ -55,13 +55,10 @@ static void on_zygote(uv_poll_t *poll, int status, int events)
         trainer_group *group = got ? find_group(launcher, event.group) : NULL;
         if (!group || event.rank < 0 || event.rank >= group->world)
             continue;
-        trainer_worker *worker = &group->workers[event.rank];
         if (event.kind == ZYGOTE_EXITED) {
             group_exited(group, event.rank, event.wait_status);
-        } else if (event.pid > 0) {
-            worker->pid = event.pid;
         } else {
-            base_errno(-event.pid, "fork worker %d", event.rank);
+            base_errno(event.pid, "fork worker %d", event.rank);
             char detail[256];
             snprintf(detail, sizeof detail, "%s", cadre_error_message());
             group_kill(group, CADRE_ESYSTEM, "failed", event.rank, detail);

@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { SEND_TIMEOUT_MS = 30000, STOP_TIMEOUT_MS = 5000 };
+
 enum request_kind { REQUEST_SPAWN = 1, REQUEST_SIGNAL = 2 };
 
 struct request {
@@ -32,6 +34,9 @@ struct child {
 
 struct state {
     int fd, signals;
+    pid_t controller;
+    sigset_t mask;                                     /* the program's own, for the workers */
+    struct sigaction on_int, on_term, on_hup, on_pipe, on_child; /* likewise */
     struct child *children; /* living ones */
     int count, capacity;
     zygote_worker_fn *worker;
@@ -44,10 +49,12 @@ static void become_worker(struct state *state, const struct request *request, in
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != zygote_pid)
         _exit(1); /* the zygote died in between */
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGINT, SIG_DFL);
+    sigaction(SIGINT, &state->on_int, NULL);
+    sigaction(SIGTERM, &state->on_term, NULL);
+    sigaction(SIGHUP, &state->on_hup, NULL);
+    sigaction(SIGPIPE, &state->on_pipe, NULL);
+    sigaction(SIGCHLD, &state->on_child, NULL);
+    sigprocmask(SIG_SETMASK, &state->mask, NULL);
     close(state->fd);
     close(state->signals);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -98,39 +105,58 @@ static bool make_room(struct state *state)
 
 static void spawn(struct state *state, const struct request *request, int control_fd, int log_fd)
 {
-    zygote_event event = {.kind = ZYGOTE_SPAWNED, .group = request->group, .rank = request->rank};
     pid_t self = getpid();
     pid_t process_group = process_group_of(state, request->group);
     pid_t pid = make_room(state) ? fork() : (errno = ENOMEM, -1);
     if (pid == 0) {
-        setpgid(0, process_group);
+        if (setpgid(0, process_group) != 0)
+            setpgid(0, 0); /* all others of the group are gone already */
         become_worker(state, request, control_fd, log_fd, self);
     }
     if (pid < 0) {
-        event.pid = -errno;
-    } else {
-        if (setpgid(pid, process_group) != 0 || !process_group) /* set on both sides: neither may be late */
-            process_group = pid;
-        state->children[state->count++] = (struct child){pid, process_group, request->group, request->rank};
-        event.pid = pid;
+        tell(state, (zygote_event){ZYGOTE_NOT_SPAWNED, request->group, request->rank, errno, 0});
+        return;
     }
-    tell(state, event);
+    if (setpgid(pid, process_group) != 0 || !process_group) /* set on both sides: neither may be late */
+        process_group = pid;
+    state->children[state->count++] = (struct child){pid, process_group, request->group, request->rank};
+}
+
+static int living(const struct state *state, int32_t group)
+{
+    int count = 0;
+    for (int i = 0; i < state->count; i++)
+        count += state->children[i].group == group;
+    return count;
+}
+
+static struct child *find_child(struct state *state, pid_t pid)
+{
+    for (int i = 0; i < state->count; i++)
+        if (state->children[i].pid == pid)
+            return &state->children[i];
+    return NULL;
 }
 
 static void reap(struct state *state)
 {
-    struct signalfd_siginfo drop;
-    while (read(state->signals, &drop, sizeof drop) == (ssize_t)sizeof drop)
-        ;
-    int wait_status;
-    for (pid_t pid; (pid = waitpid(-1, &wait_status, WNOHANG)) > 0;)
-        for (int i = 0; i < state->count; i++)
-            if (state->children[i].pid == pid) {
-                struct child child = state->children[i];
-                state->children[i] = state->children[--state->count];
-                tell(state, (zygote_event){ZYGOTE_EXITED, child.group, child.rank, pid, wait_status});
-                break;
-            }
+    siginfo_t dead;
+    for (;;) {
+        dead.si_pid = 0;
+        if (waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) != 0 || dead.si_pid == 0)
+            return;
+        struct child *child = find_child(state, dead.si_pid);
+        /* The last of its group takes along what it started itself: while it is not waited for, the number of its process group is taken. */
+        if (child && living(state, child->group) == 1)
+            kill(-child->process_group, SIGKILL);
+        int wait_status = 0;
+        waitpid(dead.si_pid, &wait_status, 0);
+        if (!child)
+            continue;
+        zygote_event event = {ZYGOTE_EXITED, child->group, child->rank, dead.si_pid, wait_status};
+        *child = state->children[--state->count];
+        tell(state, event);
+    }
 }
 
 static void signal_group(const struct state *state, int32_t group, int signal_number)
@@ -171,7 +197,9 @@ static void serve(struct state *state)
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_type == SCM_RIGHTS)
         memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0) < sizeof fds ? header->cmsg_len - CMSG_LEN(0) : sizeof fds);
-    if (request.kind == REQUEST_SPAWN && fds[0] >= 0)
+    if (request.kind == REQUEST_SPAWN && fds[0] < 0) /* it had no room for the descriptor */
+        tell(state, (zygote_event){ZYGOTE_NOT_SPAWNED, request.group, request.rank, EMFILE, 0});
+    else if (request.kind == REQUEST_SPAWN)
         spawn(state, &request, fds[0], fds[1]);
     else if (request.kind == REQUEST_SIGNAL)
         signal_group(state, request.group, request.signal_number);
@@ -180,20 +208,39 @@ static void serve(struct state *state)
             close(fds[i]);
 }
 
-static void run_zygote(struct state *state, pid_t controller)
+/* A child has died (SIGCHLD), or the controller has (SIGHUP, asked for by prctl, since a forked copy of it may hold the socket open). */
+static void take_signals(struct state *state)
 {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != controller)
+    struct signalfd_siginfo drop;
+    while (read(state->signals, &drop, sizeof drop) == (ssize_t)sizeof drop)
+        ;
+    if (getppid() != state->controller)
+        end_all(state);
+    reap(state);
+}
+
+static void ignore(int number, struct sigaction *was) { sigaction(number, &(struct sigaction){.sa_handler = SIG_IGN}, was); }
+
+static void run_zygote(struct state *state)
+{
+    sigset_t taken;
+    sigemptyset(&taken);
+    sigaddset(&taken, SIGCHLD);
+    sigaddset(&taken, SIGHUP);
+    sigprocmask(SIG_SETMASK, &taken, &state->mask);
+    sigaction(SIGHUP, &(struct sigaction){.sa_handler = SIG_DFL}, &state->on_hup);
+    /* A program that ignores SIGCHLD would never hear of its children. */
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, &state->on_child);
+    /* What ends a whole service or job step is sent to every process of it: the controller and the workers know what to do. */
+    ignore(SIGINT, &state->on_int);
+    ignore(SIGTERM, &state->on_term);
+    ignore(SIGPIPE, &state->on_pipe);
+    prctl(PR_SET_PDEATHSIG, SIGHUP);
+    if (getppid() != state->controller)
         _exit(1);
     prctl(PR_SET_NAME, "cadre-zygote");
     setpgid(0, 0); /* Ctrl-C is for the controller alone */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
-    sigset_t child;
-    sigemptyset(&child);
-    sigaddset(&child, SIGCHLD);
-    sigprocmask(SIG_SETMASK, &child, NULL);
-    state->signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+    state->signals = signalfd(-1, &taken, SFD_NONBLOCK | SFD_CLOEXEC);
     if (state->signals < 0)
         _exit(1);
     for (;;) {
@@ -201,7 +248,7 @@ static void run_zygote(struct state *state, pid_t controller)
         if (poll(ready, 2, -1) < 0)
             continue;
         if (ready[1].revents)
-            reap(state);
+            take_signals(state);
         if (ready[0].revents)
             serve(state);
     }
@@ -220,8 +267,8 @@ int zygote_start(zygote *zygote, zygote_worker_fn *worker, void *user)
     zygote->pid = fork();
     if (zygote->pid == 0) {
         close(pair[0]);
-        struct state state = {.fd = pair[1], .worker = worker, .user = user};
-        run_zygote(&state, self);
+        struct state state = {.fd = pair[1], .controller = self, .worker = worker, .user = user};
+        run_zygote(&state);
     }
     int failed = errno;
     close(pair[1]);
@@ -239,8 +286,11 @@ void zygote_stop(zygote *zygote)
         return;
     close(zygote->fd);
     zygote->fd = -1;
-    while (waitpid(zygote->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    for (int passed_ms = 0; waitpid(zygote->pid, NULL, WNOHANG) == 0; passed_ms++) {
+        if (passed_ms == STOP_TIMEOUT_MS)
+            kill(zygote->pid, SIGKILL); /* stopped by somebody; its workers go with it */
+        poll(NULL, 0, 1);
+    }
 }
 
 static int request(zygote *zygote, const struct request *request, const int *fds, int fd_count)
@@ -264,7 +314,7 @@ static int request(zygote *zygote, const struct request *request, const int *fds
     ssize_t sent;
     do
         sent = sendmsg(zygote->fd, &message, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
+    while (sent < 0 && (errno == EINTR || (errno == EAGAIN && poll(&(struct pollfd){.fd = zygote->fd, .events = POLLOUT}, 1, SEND_TIMEOUT_MS) > 0)));
     return sent == (ssize_t)sizeof *request ? CADRE_OK : base_errno(errno, "ask the zygote");
 }
 

@@ -1,7 +1,7 @@
 /*
  * The zygote: a copy of the program made at the start of fit, before store, event loop or any thread, which forks the workers. So a worker begins in
  * milliseconds with libtorch already mapped, and inherits nothing of the controller's. Descriptors travel by SCM_RIGHTS; exits are told to the
- * controller. When the controller dies, so do zygote and workers.
+ * controller. When the controller dies, so do zygote and workers. What a group's workers have started and left is ended with the last of them.
  */
 #ifndef TRAINER_LAUNCH_ZYGOTE_H
 #define TRAINER_LAUNCH_ZYGOTE_H
@@ -20,12 +20,12 @@ typedef struct zygote {
     pid_t pid;
 } zygote;
 
-typedef enum zygote_event_kind { ZYGOTE_SPAWNED = 1, ZYGOTE_EXITED = 2 } zygote_event_kind;
+typedef enum zygote_event_kind { ZYGOTE_NOT_SPAWNED = 1, ZYGOTE_EXITED = 2 } zygote_event_kind;
 
 typedef struct zygote_event {
     int32_t kind;
     int32_t group, rank;
-    int32_t pid;         /* SPAWNED: or a negative errno */
+    int32_t pid;         /* EXITED; NOT_SPAWNED: why, as an errno */
     int32_t wait_status; /* EXITED */
 } zygote_event;
 
