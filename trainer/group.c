@@ -53,10 +53,12 @@ static void begin_end(trainer_group *group)
 
 void group_kill(trainer_group *group, int status, const char *cause, int rank, const char *detail)
 {
-    if (group->outcome.status == CADRE_OK || group->outcome.status == CADRE_STOP)
+    if (!group->outcome.cause)
         set_outcome(group, status, cause, rank, 0, 0, detail);
     begin_end(group);
 }
+
+static void send_stop(trainer_worker *worker);
 
 void group_leave(trainer_group *group, double grace_s)
 {
@@ -64,7 +66,9 @@ void group_leave(trainer_group *group, double grace_s)
         return;
     group->leaving = true;
     group->leave_deadline = base_now() + grace_s;
-    group->launcher->signal(group->launcher, group, SIGUSR1);
+    for (int rank = 0; rank < group->world; rank++)
+        if (group->workers[rank].greeted) /* the others are told when they call in */
+            send_stop(&group->workers[rank]);
 }
 
 static void close_worker(trainer_worker *worker);
@@ -94,22 +98,31 @@ static void finish(trainer_group *group)
 
 static bool second_hand(int status) { return status == CADRE_EPEER || status == CADRE_ECANCELED || status == CADRE_ETIMEDOUT; }
 
-/* The first worker that died of itself, else the first that failed for a reason of its own, else any failure. */
+/* Of two that ended without a last word, did `a` do so before `b`? mpirun tells all exits at once; the channels tell who was first. */
+static bool lost_before(const trainer_worker *a, const trainer_worker *b)
+{
+    return a->lost_at > 0 && (b->lost_at == 0 || a->lost_at < b->lost_at);
+}
+
+/* The first worker that failed for a reason of its own, else the first that died, else any failure. */
 static void judge(trainer_group *group)
 {
     const trainer_worker *found = NULL;
     for (int pass = 0; pass < 3 && !found; pass++)
-        for (int rank = 0; rank < group->world && !found; rank++) {
+        for (int rank = 0; rank < group->world; rank++) {
             const trainer_worker *worker = &group->workers[rank];
             bool died = worker->exited && !worker->done;
             bool failed = worker->done && worker->done_status < 0;
-            if (pass == 0 ? failed && !second_hand(worker->done_status) : pass == 1 ? died : failed)
+            bool fits = pass == 0 ? failed && !second_hand(worker->done_status) : pass == 1 ? died : failed;
+            if (fits && (!found || (pass == 1 && lost_before(worker, found))))
                 found = worker;
         }
     char detail[700];
     if (!found)
         return;
-    if (found->done) {
+    if (group->leaving && group->leave_stage > 0) {
+        set_outcome(group, CADRE_STOP, "stopped", -1, 0, SIGTERM, "did not leave in time; ended");
+    } else if (found->done) {
         snprintf(detail, sizeof detail, "rank %d: %s", found->rank, found->done_message);
         set_outcome(group, CADRE_ETRAIN, "failed", found->rank, 1, 0, detail);
     } else if (WIFSIGNALED(found->wait_status)) {
@@ -155,6 +168,19 @@ static void look_at(trainer_group *group)
         finish(group);
 }
 
+/* Is the process stopped (SIGSTOP, a debugger)? Then it is the one to blame: those who wait for it make no progress either. */
+static bool is_stopped(const trainer_worker *worker)
+{
+    char path[48], text[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)worker->pid);
+    FILE *file = worker->pid > 0 ? fopen(path, "re") : NULL;
+    if (!file)
+        return false;
+    const char *name_end = fgets(text, sizeof text, file) ? strrchr(text, ')') : NULL;
+    fclose(file);
+    return name_end && (strncmp(name_end, ") T", 3) == 0 || strncmp(name_end, ") t", 3) == 0);
+}
+
 static void check_hang(trainer_group *group, double now)
 {
     double timeout = group->trainer->failure.hang_timeout_s;
@@ -171,8 +197,15 @@ static void check_hang(trainer_group *group, double now)
     }
     if (rank < 0)
         return;
+    for (int i = 0; i < group->world; i++)
+        if (!group->workers[i].done && is_stopped(&group->workers[i])) {
+            rank = i;
+            break;
+        }
     char detail[160];
-    snprintf(detail, sizeof detail, "rank %d made no progress for %.0f s", rank, now - group->workers[rank].last_seen);
+    double since = group->workers[rank].last_seen;
+    snprintf(detail, sizeof detail, "rank %d made no progress for %.0f s%s", rank, since > 0 ? now - since : timeout,
+             is_stopped(&group->workers[rank]) ? " (its process is stopped)" : "");
     group_kill(group, CADRE_ETRAIN, "hung", rank, detail);
 }
 
@@ -225,15 +258,29 @@ static void flush_output(trainer_worker *worker)
     uv_poll_start(&worker->poll, UV_READABLE | (worker->output.length ? UV_WRITABLE : 0), on_ready);
 }
 
-static void send_to(trainer_worker *worker, const json_t *message)
+/* A worker that is gone is no failure here: its exit will be told. */
+static int send_to(trainer_worker *worker, const json_t *message)
 {
-    if (worker->fd < 0 || !message)
-        return;
-    char *text = message_text(message);
-    if (text && worker->output.length < OUTPUT_LIMIT)
-        base_frame_append(&worker->output, text, strlen(text));
+    if (worker->fd < 0)
+        return CADRE_OK;
+    char *text = message ? message_text(message) : NULL;
+    int status = text ? CADRE_OK : CADRE_ENOMEM;
+    if (status == CADRE_OK && worker->output.length > OUTPUT_LIMIT)
+        status = base_error(CADRE_EPROTO, "rank %d does not read its messages", worker->rank);
+    if (status == CADRE_OK)
+        status = base_frame_append(&worker->output, text, strlen(text));
     free(text);
-    flush_output(worker);
+    if (status == CADRE_OK)
+        flush_output(worker);
+    return status;
+}
+
+static void send_stop(trainer_worker *worker)
+{
+    json_t *message = message_new("stop", worker->group->attempt);
+    if (!message || send_to(worker, message) != CADRE_OK) /* the deadline goes on, and it is made to leave */
+        base_log(CADRE_LOG_WARN, "trainer", "rank %d cannot be asked to leave: %s", worker->rank, cadre_error_message());
+    json_decref(message);
 }
 
 /* One rank's part of the out-of-band all-gather; the last one makes the whole, which goes to all. */
@@ -248,6 +295,8 @@ static int take_gather(trainer_group *group, int rank, const json_t *message)
         for (int i = 0; i < group->world; i++)
             json_array_append_new(group->gathering, json_null());
     }
+    if (!json_is_array(group->gathering))
+        return base_error(CADRE_ENOMEM, "out of memory for a message");
     if (sequence != group->gather_sequence || !json_is_string(data) || !json_is_null(json_array_get(group->gathering, (size_t)rank)))
         return base_error(CADRE_EPROTO, "rank %d sets up the group out of turn", rank);
     json_array_set(group->gathering, (size_t)rank, data);
@@ -259,10 +308,28 @@ static int take_gather(trainer_group *group, int rank, const json_t *message)
         return CADRE_ENOMEM;
     message_set_int(answer, "seq", sequence);
     json_object_set(answer, "data", group->gathering);
-    for (int i = 0; i < group->world; i++)
-        send_to(&group->workers[i], answer);
+    int status = CADRE_OK;
+    for (int i = 0; i < group->world && status == CADRE_OK; i++)
+        status = send_to(&group->workers[i], answer);
     json_decref(answer);
-    return CADRE_OK;
+    return status == CADRE_OK ? status : base_wrap(status, "set up the group");
+}
+
+static int take_hello(trainer_worker *worker, const json_t *message)
+{
+    trainer_group *group = worker->group;
+    if (worker->greeted)
+        return base_error(CADRE_EPROTO, "rank %d says hello twice", worker->rank);
+    worker->greeted = true;
+    snprintf(worker->host, sizeof worker->host, "%s", message_string(message, "host", ""));
+    if (worker->pid == 0)
+        worker->pid = (pid_t)message_int(message, "pid", 0);
+    json_t *start = group->on_hello(group, worker->rank);
+    int status = start ? send_to(worker, start) : CADRE_ENOMEM;
+    json_decref(start);
+    if (status == CADRE_OK && group->leaving)
+        send_stop(worker);
+    return status;
 }
 
 static int take_message(trainer_worker *worker, const json_t *message)
@@ -274,15 +341,10 @@ static int take_message(trainer_worker *worker, const json_t *message)
         worker->last_seen = base_now();
     if (message_is(message, "gather"))
         return take_gather(group, worker->rank, message);
-    if (message_is(message, "hello")) {
-        snprintf(worker->host, sizeof worker->host, "%s", message_string(message, "host", ""));
-        if (worker->pid == 0)
-            worker->pid = (pid_t)message_int(message, "pid", 0);
-        json_t *start = group->on_hello(group, worker->rank);
-        send_to(worker, start);
-        json_decref(start);
-        return CADRE_OK;
-    }
+    if (message_is(message, "hello"))
+        return take_hello(worker, message);
+    if (worker->done)
+        return base_error(CADRE_EPROTO, "rank %d sends \"%s\" after its last word", worker->rank, message_kind(message));
     if (message_is(message, "done")) {
         worker->done = true;
         worker->done_status = (int)message_int(message, "status", CADRE_EPROTO);
@@ -294,7 +356,10 @@ static int take_message(trainer_worker *worker, const json_t *message)
         return base_error(CADRE_EPROTO, "rank %d sends \"%s\", which only rank 0 may", worker->rank, message_kind(message));
     json_t *reply = NULL;
     int status = group->on_message(group, message, &reply);
-    send_to(worker, reply);
+    if (reply) {
+        int sent = send_to(worker, reply);
+        status = status == CADRE_OK ? sent : status;
+    }
     json_decref(reply);
     return status;
 }
@@ -319,27 +384,38 @@ static int take_input(trainer_worker *worker)
     }
 }
 
+/* A worker that talks nonsense has failed like one that crashed; what the record refuses keeps its status. */
+static void fail_for(trainer_worker *worker, int status)
+{
+    char detail[512];
+    snprintf(detail, sizeof detail, "%s%s", status == CADRE_EPROTO ? "a worker was not understood: " : "", cadre_error_message());
+    group_kill(worker->group, status == CADRE_EPROTO ? CADRE_ETRAIN : status, "failed", worker->rank, detail);
+}
+
 /* Take what has come; false when nothing more is there for now or ever. */
 static bool read_some(trainer_worker *worker)
 {
     if (worker->fd < 0)
         return false;
     int status = base_buffer_reserve(&worker->input, 65536);
-    ssize_t got = status != CADRE_OK ? -1
-                                     : recv(worker->fd, worker->input.data + worker->input.length,
-                                            worker->input.capacity - worker->input.length, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return false;
-    if (got <= 0) { /* closed: its exit, which will be told, has the reason */
-        close_worker(worker);
-        return false;
+    ssize_t got = 0;
+    if (status == CADRE_OK) {
+        do
+            got = recv(worker->fd, worker->input.data + worker->input.length, worker->input.capacity - worker->input.length, MSG_DONTWAIT);
+        while (got < 0 && errno == EINTR);
+        if (got < 0 && errno == EAGAIN)
+            return false;
+        if (got <= 0) { /* closed: its exit, which will be told, has the reason */
+            worker->lost_at = base_now();
+            close_worker(worker);
+            return false;
+        }
+        worker->input.length += (size_t)got;
+        status = take_input(worker);
     }
-    worker->input.length += (size_t)got;
-    status = take_input(worker);
     if (status != CADRE_OK) {
-        char detail[512];
-        snprintf(detail, sizeof detail, "%s", cadre_error_message());
-        group_kill(worker->group, status, "failed", worker->rank, detail);
+        fail_for(worker, status);
+        close_worker(worker); /* nothing that it says from here on is worth reading */
     }
     return status == CADRE_OK;
 }
@@ -356,6 +432,8 @@ static void on_ready(uv_poll_t *poll, int poll_status, int events)
 void group_exited(trainer_group *group, int rank, int wait_status)
 {
     trainer_worker *worker = &group->workers[rank];
+    if (worker->exited)
+        return;
     while (read_some(worker)) /* its last word may still be on the way */
         ;
     worker->exited = true;
@@ -392,7 +470,7 @@ int group_connect_with(trainer_group *group, int rank, int fd, const base_buffer
     if (status == CADRE_OK)
         status = take_input(worker);
     if (status != CADRE_OK)
-        group_kill(group, status, "failed", rank, cadre_error_message());
+        fail_for(worker, status);
     return status;
 }
 

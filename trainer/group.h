@@ -2,8 +2,8 @@
  * A worker group: the workers of one attempt, as the controller sees them. Started by a launcher; lives on the controller's event loop.
  *
  * Crash only: when a worker dies, hangs or errs the whole group is ended by SIGKILL, and the reason that came first, or that explains the
- * others, is kept. A group that is asked to leave is told so over the channel and by SIGUSR1, then, each after its deadline, SIGTERM
- * and SIGKILL.
+ * others, is kept. A group that is asked to leave is told so over the channel, also workers that are yet to call in (a signal would end those
+ * that have no handler yet); then, each after its deadline, SIGTERM and SIGKILL follow.
  */
 #ifndef TRAINER_GROUP_H
 #define TRAINER_GROUP_H
@@ -42,6 +42,7 @@ struct trainer_worker {
     uv_poll_t poll;
     base_buffer input, output;
     bool started;       /* its process was started, so its exit will be told */
+    bool greeted;       /* it has said hello */
     bool exited;
     int wait_status;    /* as of waitpid */
     bool done;          /* its last word has come */
@@ -49,6 +50,7 @@ struct trainer_worker {
     char done_message[512];
     char host[64];
     double last_seen;   /* base_now() of its last message; 0: it has not begun to step */
+    double lost_at;     /* base_now() when its channel was closed from the other side; 0: it was not */
 };
 
 typedef struct group_outcome {
@@ -80,7 +82,7 @@ struct trainer_group {
     uv_timer_t timer;
     bool timer_on;
     bool ending, leaving, ended;
-    int leave_stage;       /* 0: asked, 1: SIGTERM sent, 2: SIGKILL sent */
+    int leave_stage;       /* 0: asked, 1: SIGTERM sent (or not needed: all are done), 2: SIGKILL sent */
     double leave_deadline; /* base_now() of the next stage */
     double verdict_at;     /* a first, perhaps second-hand, failure is settled then; 0: none */
     group_outcome outcome;

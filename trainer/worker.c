@@ -8,6 +8,7 @@
 #include "session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
@@ -73,7 +74,7 @@ static void note_leave_request(int signal_number)
     session_leave_signal = 1;
 }
 
-static void install_signals(void)
+void worker_take_signals(void)
 {
     struct sigaction leave = {.sa_handler = note_leave_request, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &leave, NULL);
@@ -100,7 +101,7 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
     cadre_comm *comm = NULL;
     cadre_config *config = NULL;
     cadre_session session;
-    install_signals();
+    worker_take_signals();
     give_gpus(trainer, oob->rank);
     int status = cadre_comm_new(oob, &options, &comm);
     if (status != CADRE_OK)
@@ -158,6 +159,7 @@ static void say_done(trainer_link *link, int status)
 
 int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd)
 {
+    worker_take_signals(); /* as early as may be: before, they end it */
     setvbuf(stdout, NULL, _IOLBF, 0); /* what is printed is in the log at once, whatever comes next */
     trainer_link link;
     int status = trainer_link_socket(&link, fd);
@@ -212,11 +214,17 @@ int worker_run_executed(const cadre_trainer *trainer)
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* killing mpirun would orphan ranks that have not called MPI_Init */
     int rank = env_int(WORKER_ENV_RANK, env_int("OMPI_COMM_WORLD_RANK", env_int("PMIX_RANK", 0)));
     int fd = env_int(WORKER_ENV_FD, -1);
+    int attempt = env_int(WORKER_ENV_ATTEMPT, 0);
     const char *path = getenv(WORKER_ENV_SOCKET);
+    if (fd >= 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC); /* a helper process that lives on must not hold the channel open */
     int status = fd >= 0 ? CADRE_OK : path ? connect_to(path, &fd) : base_error(CADRE_EINVAL, "no way to the controller");
     if (status != CADRE_OK) {
         fprintf(stderr, "cadre: rank %d: %s\n", rank, cadre_error_message());
         return 1;
     }
-    return worker_run(trainer, rank, env_int(WORKER_ENV_ATTEMPT, 0), fd);
+    static const char *const names[] = {WORKER_ENV_TRAINER, WORKER_ENV_FD, WORKER_ENV_SOCKET, WORKER_ENV_RANK, WORKER_ENV_ATTEMPT};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        unsetenv(names[i]); /* a program that the worker starts is no worker */
+    return worker_run(trainer, rank, attempt, fd);
 }

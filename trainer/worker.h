@@ -12,6 +12,9 @@
 #define WORKER_ENV_RANK "CADRE_WORKER_RANK"       /* unless mpirun gives the rank */
 #define WORKER_ENV_ATTEMPT "CADRE_WORKER_ATTEMPT"
 
+/** SIGUSR1 and SIGTERM mean "save and leave" from here on. */
+void worker_take_signals(void);
+
 /** Is this process an executed worker of the trainer of that name? */
 bool worker_is_executed(const char *trainer_name);
 

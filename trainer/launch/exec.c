@@ -28,6 +28,7 @@ static void on_process_closed(uv_handle_t *handle) { free(handle->data); }
 static void on_process_exit(uv_process_t *process, int64_t exit_status, int term_signal)
 {
     struct exec_process *own = process->data;
+    kill(-process->pid, SIGKILL); /* what it has started and left; it led a process group of its own */
     group_exited(own->group, own->rank, term_signal ? term_signal : (int)exit_status << 8);
     uv_close((uv_handle_t *)process, on_process_closed);
 }
