@@ -12,11 +12,15 @@
 #include "trainer/message.h"
 #include "trainer/worker.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -143,16 +147,51 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     uv_poll_start(&caller->poll, UV_READABLE, on_caller);
 }
 
-/* mpirun is gone, and with it every rank: those that have said their last word went well, for the others its status stands. */
+/* mpirun is gone, and with it every rank: those that have said their last word went well, for the others its status stands. When none has ever
+ * called in, mpirun itself has not come so far, and its own words, in the log, say why. */
 static void on_process_exit(uv_process_t *process, int64_t exit_status, int term_signal)
 {
     struct mpirun_group *own = process->data;
     trainer_group *group = own->group;
     int wait_status = term_signal ? term_signal : exit_status > 128 ? (int)exit_status - 128 : (int)exit_status << 8;
     own->running = false;
+    bool any = false;
+    for (int rank = 0; rank < group->world; rank++)
+        any |= group->workers[rank].greeted;
+    if (!any && wait_status) {
+        char detail[512];
+        snprintf(detail, sizeof detail, "mpirun ended with status %d before a rank called in; its words are in %s/rank0.log", (int)exit_status, group->directory);
+        group_kill(group, CADRE_ESYSTEM, "failed", -1, detail);
+    }
     for (int rank = 0; rank < group->world; rank++)
         group_exited(group, rank, wait_status);
     uv_close((uv_handle_t *)process, on_handle_closed);
+}
+
+/* The directories of one run have a common beginning: only one controller at a time has the run, so what is there was left by a killed one. */
+static void name_prefix(const trainer_group *group, char *prefix, size_t nbytes)
+{
+    uint64_t hash = 1469598103934665603u; /* FNV-1a */
+    for (const char *at = group->directory; *at; at++)
+        hash = (hash ^ (unsigned char)*at) * 1099511628211u;
+    snprintf(prefix, nbytes, "cadre-%08x-", (unsigned)(hash ^ hash >> 32));
+}
+
+static void sweep(const char *base, const char *prefix)
+{
+    DIR *directory = opendir(base);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        struct stat info;
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISDIR(info.st_mode) || info.st_uid != getuid())
+            continue;
+        char *path = base_path_join(base, entry->d_name);
+        if (!path || base_remove_tree(path) != CADRE_OK)
+            base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message());
+        free(path);
+    }
+    if (directory)
+        closedir(directory);
 }
 
 static int listen_in(struct mpirun_group *own)
@@ -160,7 +199,10 @@ static int listen_in(struct mpirun_group *own)
     const char *base = getenv("XDG_RUNTIME_DIR");
     if (!base || strlen(base) > 40 || !base_exists(base))
         base = "/tmp";
-    snprintf(own->directory, sizeof own->directory, "%s/cadre-XXXXXX", base);
+    char prefix[40];
+    name_prefix(own->group, prefix, sizeof prefix);
+    sweep(base, prefix);
+    snprintf(own->directory, sizeof own->directory, "%s/%sXXXXXX", base, prefix);
     if (!mkdtemp(own->directory)) { /* mode 0700 */
         base_errno(errno, "make the private directory %s", own->directory);
         own->directory[0] = '\0';
@@ -191,8 +233,9 @@ static int build_argv(const trainer_group *group, char ***out)
     char number[16];
     snprintf(number, sizeof number, "%d", group->world);
     /* setpriv (util-linux) ties mpirun's life to the controller's, which uv_spawn cannot. */
-    const char *const head[] = {"setpriv", "--pdeathsig", "TERM", "mpirun", "--bind-to", "none", "--oversubscribe", "--tag-output", "-np", number};
-    size_t head_count = sizeof head / sizeof *head;
+    const char *const head[] = {"setpriv", "--pdeathsig", "TERM", "mpirun", "--bind-to", "none", "--oversubscribe", "--tag-output", "-np", number,
+                                "--allow-run-as-root"}; /* the last for root alone, who runs the program as root anyway */
+    size_t head_count = sizeof head / sizeof *head - (geteuid() != 0);
     char **argv = base_calloc(head_count + count + 1, sizeof *argv);
     bool complete = argv != NULL;
     for (size_t i = 0; complete && i < head_count + count; i++)
@@ -204,6 +247,18 @@ static int build_argv(const trainer_group *group, char ***out)
     }
     *out = argv;
     return CADRE_OK;
+}
+
+static bool is_installed(const char *program)
+{
+    const char *list = getenv("PATH");
+    char path[PATH_MAX];
+    for (; list && *list; list += strcspn(list, ":"), list += *list == ':') {
+        snprintf(path, sizeof path, "%.*s/%s", (int)strcspn(list, ":"), list, program);
+        if (access(path, X_OK) == 0)
+            return true;
+    }
+    return false;
 }
 
 static int run_mpirun(struct mpirun_launcher *launcher, struct mpirun_group *own)
@@ -231,7 +286,7 @@ static int run_mpirun(struct mpirun_launcher *launcher, struct mpirun_group *own
         own->running = failed == 0;
         if (failed) {
             uv_close((uv_handle_t *)&own->process, on_handle_closed);
-            status = base_error(CADRE_ENOTSUP, "start mpirun: %s: install Open MPI (openmpi-bin) or use the fork launcher", uv_strerror(failed));
+            status = base_error(CADRE_ESYSTEM, "start mpirun: %s", uv_strerror(failed));
         }
     }
     launch_free_argv(environment);
@@ -247,7 +302,13 @@ static int mpirun_start(trainer_launcher *base, trainer_group *group)
     own->group = group;
     own->fd = own->log_fd = -1;
     group->launch_data = own;
-    int status = listen_in(own);
+    static const char *const needed[][2] = {{"mpirun", "openmpi-bin"}, {"setpriv", "util-linux"}};
+    int status = CADRE_OK;
+    for (int i = 0; i < 2 && status == CADRE_OK; i++)
+        if (!is_installed(needed[i][0]))
+            status = base_error(CADRE_ENOTSUP, "the mpirun launcher needs %s: apt-get install %s, or use the fork launcher", needed[i][0], needed[i][1]);
+    if (status == CADRE_OK)
+        status = listen_in(own);
     if (status == CADRE_OK)
         status = run_mpirun((struct mpirun_launcher *)base, own);
     for (int rank = 0; status == CADRE_OK && rank < group->world; rank++)
@@ -266,7 +327,7 @@ static void mpirun_signal(trainer_launcher *base, trainer_group *group, int sign
         return;
     }
     for (int rank = 0; rank < group->world; rank++) /* the ranks first: a killed mpirun cannot end them */
-        if (group->workers[rank].pid > 0)
+        if (group->workers[rank].pid > 0 && group->workers[rank].fd >= 0) /* else it is gone, and its number may be another's */
             kill(group->workers[rank].pid, SIGKILL);
     kill(-own->process.pid, SIGKILL);
 }
