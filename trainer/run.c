@@ -11,10 +11,16 @@
 #include "run_files.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { DIRECTORY_MAX = 900 }; /* what a checkpoint's path adds fits the fields of the result */
+
+/* Our note of a trial while an attempt is under way. */
+static const char RUNNING[] = "running";
 
 static int check_name(const char *name)
 {
@@ -42,10 +48,20 @@ static tracking_direction direction(const trainer_run *run)
 /* The directory of the run, refused before anything is made where a store cannot live. */
 static int make_directory(trainer_run *run, const char *storage, const char *name)
 {
-    run->directory = base_path_join(storage, name);
-    if (!run->directory)
+    char *given = base_path_join(storage, name);
+    if (!given)
         return CADRE_ENOMEM;
-    int status = base_mkdirs(run->directory, 0700);
+    int status = base_mkdirs(given, 0700);
+    if (status == CADRE_OK) {
+        run->directory = realpath(given, NULL);
+        if (!run->directory)
+            status = base_errno(errno, "find the directory %s", given);
+        else if (strlen(run->directory) > DIRECTORY_MAX || strlen(given) > DIRECTORY_MAX)
+            status = base_error(CADRE_EINVAL, "the path is longer than %d bytes", DIRECTORY_MAX);
+    }
+    if (status == CADRE_OK)
+        snprintf(run->result.path, sizeof run->result.path, "%s", given);
+    free(given);
     if (status != CADRE_OK)
         return base_wrap(status, "run.storage \"%s\"", storage);
     const char *network = base_network_filesystem(run->directory);
@@ -53,7 +69,6 @@ static int make_directory(trainer_run *run, const char *storage, const char *nam
         return base_error(CADRE_ENOTSUP,
                           "run.storage \"%s\" is on a network file system (%s), where SQLite's locks do not hold: choose a local directory", storage,
                           network);
-    snprintf(run->result.path, sizeof run->result.path, "%s", run->directory);
     return CADRE_OK;
 }
 
@@ -107,6 +122,14 @@ static int enter_trial_directory(trainer_run *run)
     return base_mkdirs(run->trial_directory, 0700);
 }
 
+/* An attempt that is under way by the record, while its controller is gone. */
+static int close_lost_attempt(trainer_run *run, const tracking_trial *trial)
+{
+    if (strcmp(trial->detail, RUNNING) != 0 || trial->attempts == 0)
+        return CADRE_OK;
+    return tracking_attempt_end(run->store, trial->id, trial->attempts - 1, "lost", -1, "", 0, 0, "the controller ended without a word");
+}
+
 /*
  * Which trial is it? Interrupted: the same one goes on. Finished or failed: its rows are never written again (readers cache them), so
  * it is taken up as a new trial, made when there is something to record.
@@ -127,6 +150,7 @@ static int settle_trial(trainer_run *run, bool resume_unfinished)
         run->trial_number = last.number;
         run->attempt = last.attempts;
         run->report = last.last_report;
+        status = close_lost_attempt(run, &last);
     } else if (resume) {
         run->parent = last.id;
         run->trial_number = last.number + 1;
@@ -134,6 +158,8 @@ static int settle_trial(trainer_run *run, bool resume_unfinished)
         return enter_trial_directory(run);
     } else {
         if (last.state == TRACKING_RUNNING)
+            status = close_lost_attempt(run, &last);
+        if (status == CADRE_OK && last.state == TRACKING_RUNNING)
             status = tracking_trial_finish(run->store, last.id, TRACKING_FAIL, false, 0, "interrupted, and a new run was begun");
         if (status == CADRE_OK)
             status = make_trial(run);
@@ -164,8 +190,10 @@ int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool 
     if (status == CADRE_OK)
         status = path ? tracking_open(path, &run->store) : CADRE_ENOMEM;
     free(path);
-    if (status != CADRE_OK)
+    if (status != CADRE_OK) {
+        run_close(run);
         return status;
+    }
     const char *metric = trainer->run.metric ? trainer->run.metric : trainer->checkpoint.score_metric;
     if (metric)
         set_objective(run, metric);
@@ -179,6 +207,30 @@ int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool 
     return status;
 }
 
+static const cadre_metric *find_metric(const cadre_metric *metrics, int count, const char *name)
+{
+    for (int i = 0; name && i < count; i++)
+        if (strcmp(metrics[i].name, name) == 0)
+            return &metrics[i];
+    return NULL;
+}
+
+static void keep_report(trainer_run *run, const cadre_metric *metrics, int count)
+{
+    cadre_result *result = &run->result;
+    const cadre_metric *objective = find_metric(metrics, count, run->objective);
+    if (objective) {
+        run->objective_value = objective->value;
+        run->has_objective_value = true;
+    }
+    result->reports = run->report;
+    result->num_metrics = count;
+    for (int i = 0; i < count; i++) {
+        snprintf(result->metrics[i].name, sizeof result->metrics[i].name, "%s", metrics[i].name);
+        result->metrics[i].value = metrics[i].value;
+    }
+}
+
 /* ---- attempts ----------------------------------------------------------------------------------------------------------- */
 
 /* The number in "trial-00000/checkpoint-000012". */
@@ -186,6 +238,37 @@ static int64_t number_of(const tracking_checkpoint *checkpoint)
 {
     const char *dash = strrchr(checkpoint->path, '-');
     return dash ? strtoll(dash + 1, NULL, 10) : 0;
+}
+
+/* Is this a checkpoint that is gone or broken, rather than one that could be read another time? */
+static bool is_damage(int status)
+{
+    return status == CADRE_ECORRUPT || status == CADRE_ENOENT || status == CADRE_EIO;
+}
+
+static int verify(trainer_run *run, const tracking_checkpoint *checkpoint)
+{
+    cadre_checkpoint_info info;
+    int status = cadre_checkpoint_verify(run->restore_directory, &info);
+    if (status == CADRE_OK && strcmp(info.hash, checkpoint->hash) != 0)
+        status = base_error(CADRE_ECORRUPT, "checkpoint %s: not the one that was recorded", run->restore_directory);
+    return status;
+}
+
+/* It is said, and leaves the record (not that of a finished trial), so that nothing counts on it. */
+static int pass_over(trainer_run *run, const tracking_checkpoint *checkpoint, bool first)
+{
+    char why[512];
+    snprintf(why, sizeof why, "%s", cadre_error_message());
+    const char *next = first ? "there is none before it: training begins anew" : "the one before it is used";
+    base_log(CADRE_LOG_WARN, "trainer", "%s; %s", why, next);
+    progress_say(&run->progress, "%s; %s", why, next);
+    int status = tracking_event(run->store, run->experiment, run->trial, "checkpoint_damaged", NULL, NULL);
+    if (status == CADRE_OK && run->trial && run_files_own(run, checkpoint))
+        status = run_files_put_aside(run, checkpoint);
+    if (status == CADRE_OK && run->trial)
+        status = tracking_checkpoint_remove(run->store, checkpoint->id);
+    return status;
 }
 
 /* The newest checkpoint that is whole. The files decide, not the record: a damaged one is said and the one before tried. */
@@ -196,32 +279,70 @@ static int pick_restore(trainer_run *run)
     int count = 0;
     run->has_restore = false;
     int status = owner ? tracking_checkpoints(run->store, owner, &list, &count) : CADRE_OK;
-    if (status == CADRE_OK && count == 0 && run->trial && run->parent) { /* failed again before its first checkpoint */
-        free(list);
-        status = tracking_checkpoints(run->store, run->parent, &list, &count);
-    }
     for (int i = 0; status == CADRE_OK && i < count; i++) {
         int64_t number = number_of(&list[i]);
         run->next_checkpoint = run->next_checkpoint > number ? run->next_checkpoint : number;
     }
     for (int i = count - 1; status == CADRE_OK && i >= 0 && !run->has_restore; i--) {
         snprintf(run->restore_directory, sizeof run->restore_directory, "%s/%s", run->directory, list[i].path);
-        cadre_checkpoint_info info;
-        int found = cadre_checkpoint_verify(run->restore_directory, &info);
-        if (found == CADRE_OK && strcmp(info.hash, list[i].hash) != 0)
-            found = base_error(CADRE_ECORRUPT, "checkpoint %s: not the one that was recorded", run->restore_directory);
+        int found = verify(run, &list[i]);
         if (found == CADRE_OK) {
             run->restore = list[i];
             run->has_restore = true;
-            break;
+        } else {
+            status = is_damage(found) ? pass_over(run, &list[i], i == 0) : found;
         }
-        char why[512];
-        snprintf(why, sizeof why, "%s", cadre_error_message());
-        base_log(CADRE_LOG_WARN, "trainer", "%s; the checkpoint before it is used", why);
-        progress_say(&run->progress, "%s; trying the checkpoint before it", why);
-        status = tracking_event(run->store, run->experiment, run->trial, "checkpoint_damaged", NULL, NULL);
     }
     free(list);
+    return status;
+}
+
+/* A trial that takes up another one lists the checkpoints up to where it goes on from: they are its own to fall back on. */
+static int inherit_checkpoints(trainer_run *run)
+{
+    tracking_checkpoint *list = NULL;
+    int count = 0;
+    int status = run->parent && run->has_restore ? tracking_checkpoints(run->store, run->parent, &list, &count) : CADRE_OK;
+    for (int i = 0; status == CADRE_OK && i < count && list[i].id <= run->restore.id; i++) {
+        tracking_checkpoint copy = list[i];
+        status = tracking_checkpoint_add(run->store, run->trial, &copy);
+    }
+    free(list);
+    return status;
+}
+
+struct last_report {
+    trainer_run *run;
+    cadre_metric metrics[CADRE_MAX_METRICS];
+    int count;
+};
+
+static int take_row(int64_t report, int64_t step, const char *name, double value, void *user)
+{
+    struct last_report *last = user;
+    (void)step;
+    if (report != last->run->report || last->count == CADRE_MAX_METRICS)
+        return CADRE_OK;
+    char *copy = base_strdup(name);
+    last->metrics[last->count].name = copy;
+    last->metrics[last->count].value = value;
+    last->count += copy != NULL;
+    return copy ? CADRE_OK : CADRE_ENOMEM;
+}
+
+/* What the last report before the attempt said: if it finds nothing left to do, that is the run's result. */
+static int recall_report(trainer_run *run)
+{
+    struct last_report last = {.run = run};
+    int64_t owner = run->trial ? run->trial : run->parent;
+    int status = run->report > 0 ? tracking_each_metric(run->store, owner, take_row, &last) : CADRE_OK;
+    run->has_objective_value = false;
+    if (status == CADRE_OK && last.count && !run->objective_known)
+        set_objective(run, last.metrics[0].name); /* names are numbered as they came */
+    if (status == CADRE_OK)
+        keep_report(run, last.metrics, last.count);
+    for (int i = 0; i < last.count; i++)
+        free((char *)(uintptr_t)last.metrics[i].name);
     return status;
 }
 
@@ -234,11 +355,15 @@ static int record_attempt(trainer_run *run)
         status = make_trial(run);
         if (status == CADRE_OK)
             status = enter_trial_directory(run);
+        if (status == CADRE_OK)
+            status = inherit_checkpoints(run);
     }
     const char *backend = run->trainer->scaling.backend ? run->trainer->scaling.backend : "auto";
     if (status == CADRE_OK)
         status = tracking_attempt_begin(run->store, run->trial, run->attempt, run->world, run->launcher, backend,
                                         run->has_restore ? run->restore.report : 0, run->has_restore ? run->restore.id : 0);
+    if (status == CADRE_OK)
+        status = tracking_trial_note(run->store, run->trial, RUNNING);
     if (status == CADRE_OK)
         run->attempt_recorded = true;
     return status;
@@ -255,15 +380,17 @@ int run_attempt_begin(trainer_run *run, int world, const char *launcher)
     run->attempt_recorded = false;
     run->report = run->has_restore ? run->restore.report : 0;
     run->step = run->has_restore ? run->restore.step : 0;
-    if (run->trial) {
+    status = recall_report(run);
+    if (status == CADRE_OK)
         status = run_files_sweep(run);
-        if (status == CADRE_OK)
-            status = run_files_roll_back(run, run->report);
-        if (status == CADRE_OK)
-            status = record_attempt(run);
-        if (status == CADRE_OK)
-            status = tracking_commit(run->store, true);
-    }
+    if (status == CADRE_OK)
+        status = run_files_roll_back(run, run->trial ? run->report : 0);
+    if (status == CADRE_OK && run->trial)
+        status = record_attempt(run);
+    if (status == CADRE_OK)
+        status = tracking_commit(run->store, true);
+    if (status != CADRE_OK)
+        return status;
     progress_attempt(&run->progress);
     if (run->has_restore)
         progress_say(&run->progress, "attempt %d goes on from %s", run->attempt, run->restore_directory);
@@ -311,25 +438,6 @@ static int read_metrics(const json_t *message, cadre_metric *metrics, tracking_m
     return CADRE_OK;
 }
 
-static const cadre_metric *find_metric(const cadre_metric *metrics, int count, const char *name)
-{
-    for (int i = 0; name && i < count; i++)
-        if (strcmp(metrics[i].name, name) == 0)
-            return &metrics[i];
-    return NULL;
-}
-
-static void keep_result(trainer_run *run, const cadre_metric *metrics, int count)
-{
-    cadre_result *result = &run->result;
-    result->reports = run->report;
-    result->num_metrics = count;
-    for (int i = 0; i < count; i++) {
-        snprintf(result->metrics[i].name, sizeof result->metrics[i].name, "%s", metrics[i].name);
-        result->metrics[i].value = metrics[i].value;
-    }
-}
-
 static int take_report(trainer_run *run, const json_t *message, cadre_metric *metrics, int *count)
 {
     tracking_metric rows[CADRE_MAX_METRICS];
@@ -349,12 +457,7 @@ static int take_report(trainer_run *run, const json_t *message, cadre_metric *me
         return status;
     run->report = report;
     run->step = step;
-    const cadre_metric *objective = find_metric(metrics, *count, run->objective);
-    if (objective) {
-        run->objective_value = objective->value;
-        run->has_objective_value = true;
-    }
-    keep_result(run, metrics, *count);
+    keep_report(run, metrics, *count);
     progress_report(&run->progress, step, metrics, *count);
     return CADRE_OK;
 }
@@ -363,7 +466,7 @@ static int take_checkpoint(trainer_run *run, const json_t *body, const cadre_met
 {
     tracking_checkpoint checkpoint = {.attempt = run->attempt, .report = run->report, .step = run->step};
     const char *path = message_string(body, "path", ""), *hash = message_string(body, "hash", "");
-    if (!*path || strchr(path, '/') || strlen(hash) != sizeof checkpoint.hash - 1)
+    if (strncmp(path, "checkpoint-", 11) != 0 || strchr(path, '/') || strlen(hash) != sizeof checkpoint.hash - 1)
         return base_error(CADRE_EPROTO, "a malformed checkpoint message");
     snprintf(checkpoint.path, sizeof checkpoint.path, "trial-%05lld/%s", (long long)run->trial_number, path);
     snprintf(checkpoint.hash, sizeof checkpoint.hash, "%s", hash);
@@ -417,6 +520,8 @@ int run_take(trainer_run *run, const json_t *message, json_t **reply)
             status = take_checkpoint(run, body, metrics, count);
         *reply = acknowledge(run, status);
     }
+    if (status != CADRE_OK && status != CADRE_EPROTO && run->refused == CADRE_OK)
+        run->refused = status;
     return status;
 }
 
@@ -426,7 +531,11 @@ int run_attempt_end(trainer_run *run, const run_ending *ending)
         return CADRE_OK;
     run->attempt_open = false;
     int status = CADRE_OK;
-    if (run->attempt_recorded)
+    if (ending->rank >= 0) /* it failed before it reported anything: also worth a record */
+        status = record_attempt(run);
+    if (status == CADRE_OK && run->attempt_recorded)
+        status = tracking_trial_note(run->store, run->trial, "");
+    if (status == CADRE_OK && run->attempt_recorded)
         status = tracking_attempt_end(run->store, run->trial, run->attempt, ending->cause, ending->rank, ending->host,
                                       ending->exit_code, ending->signal, ending->detail);
     if (status == CADRE_OK)
@@ -442,9 +551,11 @@ int run_finish(trainer_run *run, int status, const char *reason)
     run->result.stopped = status == CADRE_STOP;
     run->result.wall_s = base_now() - run->begun;
     progress_end(&run->progress);
-    if (!run->trial)
-        return CADRE_OK; /* a finished run was taken up and had nothing left to do */
     int recorded = run_files_result_checkpoints(run);
+    if (!run->trial) { /* a finished run was taken up and had nothing left to do: its result stands */
+        run->result.trial = run->parent_number;
+        return recorded == CADRE_OK ? base_remove_tree(run->trial_directory) : recorded;
+    }
     if (recorded == CADRE_OK && status == CADRE_STOP)
         recorded = tracking_trial_note(run->store, run->trial, "paused");
     else if (recorded == CADRE_OK && status == CADRE_OK)

@@ -15,8 +15,8 @@
 typedef struct trainer_run {
     const cadre_trainer *trainer;
     tracking_store *store;
-    char *directory;       /* <storage>/<experiment> */
-    char *trial_directory; /* <storage>/<experiment>/trial-00000; NULL: the trial is not made yet */
+    char *directory;       /* <storage>/<experiment>, as a full path: workers may be somewhere else */
+    char *trial_directory; /* <storage>/<experiment>/trial-00000, there before the trial is made */
     int64_t experiment;
     int64_t trial;        /* 0: not made yet */
     int64_t trial_number;
@@ -36,6 +36,7 @@ typedef struct trainer_run {
 
     int64_t report, step; /* the last ones recorded */
     int64_t next_checkpoint;
+    int refused; /* the first error of the record itself, which would come again; CADRE_OK: none */
     double objective_value;
     bool has_objective_value;
 
@@ -59,7 +60,7 @@ json_t *run_start_message(trainer_run *run, int threads);
 int run_take(trainer_run *run, const json_t *message, json_t **reply);
 
 typedef struct run_ending {
-    const char *cause; /* "finished", "stopped", "failed", "killed", "hung" */
+    const char *cause; /* "finished", "stopped", "failed", "killed", "hung"; "lost" when the controller ended without a word */
     int rank;          /* -1: none in particular */
     const char *host;
     int exit_code, signal;

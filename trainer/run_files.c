@@ -25,11 +25,34 @@ static bool recorded(const trainer_run *run, const tracking_checkpoint *list, in
     return false;
 }
 
+bool run_files_own(const trainer_run *run, const tracking_checkpoint *checkpoint)
+{
+    char prefix[48];
+    snprintf(prefix, sizeof prefix, "trial-%05lld/", (long long)run->trial_number);
+    return strncmp(checkpoint->path, prefix, strlen(prefix)) == 0;
+}
+
+int run_files_put_aside(const trainer_run *run, const tracking_checkpoint *checkpoint)
+{
+    const char *number = strrchr(checkpoint->path, '-');
+    char *from = base_path_join(run->directory, checkpoint->path);
+    char *to = base_sprintf("%s/damaged%s", run->trial_directory, number ? number : "");
+    int status = from && to ? CADRE_OK : CADRE_ENOMEM;
+    if (status == CADRE_OK && base_exists(from)) {
+        status = base_remove_tree(to);
+        if (status == CADRE_OK)
+            status = base_rename(from, to);
+    }
+    free(from);
+    free(to);
+    return status;
+}
+
 int run_files_sweep(trainer_run *run)
 {
     tracking_checkpoint *list = NULL;
     int count = 0;
-    int status = tracking_checkpoints(run->store, run->trial, &list, &count);
+    int status = run->trial ? tracking_checkpoints(run->store, run->trial, &list, &count) : CADRE_OK; /* not made yet: nothing is recorded */
     DIR *directory = status == CADRE_OK ? opendir(run->trial_directory) : NULL;
     if (status == CADRE_OK && !directory)
         status = base_errno(errno, "read the directory %s", run->trial_directory);
@@ -79,8 +102,12 @@ int run_files_roll_back(trainer_run *run, int64_t report)
 int run_files_append_result(trainer_run *run, int64_t report, int64_t step, const cadre_metric *metrics, int count)
 {
     json_t *row = json_pack("{s:I, s:I, s:i}", "report", (json_int_t)report, "step", (json_int_t)step, "attempt", run->attempt);
-    for (int i = 0; row && i < count; i++)
-        json_object_set_new(row, metrics[i].name, message_double(metrics[i].value));
+    json_t *values = json_object(); /* of their own: a metric may be called "step" */
+    for (int i = 0; values && i < count; i++)
+        json_object_set_new(values, metrics[i].name, message_double(metrics[i].value));
+    if (row)
+        json_object_set(row, "metrics", values);
+    json_decref(values);
     char *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
     char *line = text ? base_sprintf("%s\n", text) : NULL;
     char *path = result_path(run);
@@ -138,6 +165,8 @@ int run_files_prune(trainer_run *run)
     for (int i = 0; status == CADRE_OK && dropped && i < count; i++) {
         if (kept(run, list, count, i))
             continue;
+        if (!run_files_own(run, &list[i]))
+            continue;
         char *path = base_path_join(run->directory, list[i].path);
         if (!path || base_remove_tree(path) != CADRE_OK) /* the sweep of the next attempt tries again */
             base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message());
@@ -151,14 +180,14 @@ int run_files_result_checkpoints(trainer_run *run)
 {
     tracking_checkpoint *list = NULL;
     int count = 0;
-    int status = tracking_checkpoints(run->store, run->trial, &list, &count);
+    int status = tracking_checkpoints(run->store, run->trial ? run->trial : run->parent, &list, &count);
     if (status == CADRE_OK && count > 0) {
         int best = 0;
         for (int i = 1; i < count; i++)
             if (better(run, &list[i], &list[best]))
                 best = i;
-        snprintf(run->result.best_checkpoint, sizeof run->result.best_checkpoint, "%s/%s", run->directory, list[best].path);
-        snprintf(run->result.last_checkpoint, sizeof run->result.last_checkpoint, "%s/%s", run->directory, list[count - 1].path);
+        snprintf(run->result.best_checkpoint, sizeof run->result.best_checkpoint, "%s/%s", run->result.path, list[best].path);
+        snprintf(run->result.last_checkpoint, sizeof run->result.last_checkpoint, "%s/%s", run->result.path, list[count - 1].path);
     }
     free(list);
     return status;

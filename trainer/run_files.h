@@ -4,12 +4,16 @@
 
 #include "run.h"
 
+/** Does the checkpoint lie in this trial's directory? A trial that takes up another one's lists that one's checkpoints, too. */
+bool run_files_own(const trainer_run *run, const tracking_checkpoint *checkpoint);
+/** Rename a checkpoint that cannot be used to damaged-..., for whoever wants to look into it. Fine when it is not there. */
+int run_files_put_aside(const trainer_run *run, const tracking_checkpoint *checkpoint);
 /** Remove what a lost attempt left behind: checkpoints that were never recorded, and temporary names. */
 int run_files_sweep(trainer_run *run);
 /** Drop the lines of result.json after report `report`. */
 int run_files_roll_back(trainer_run *run, int64_t report);
 int run_files_append_result(trainer_run *run, int64_t report, int64_t step, const cadre_metric *metrics, int count);
-/** Delete the checkpoints that checkpoint.keep does not keep; first from the record, then from the disk. */
+/** Delete the checkpoints that checkpoint.keep does not keep; first from the record, then (the trial's own) from the disk. */
 int run_files_prune(trainer_run *run);
 /** Fill best_checkpoint and last_checkpoint of the result. */
 int run_files_result_checkpoints(trainer_run *run);

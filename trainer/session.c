@@ -193,7 +193,33 @@ static int record(cadre_session *session, int status, json_t *message, bool chec
     return checkpoint ? agree_status(session, status, "the checkpoint") : status;
 }
 
+static int beat(cadre_session *session)
+{
+    double now = base_now();
+    if (now - session->last_beat < BEAT_S)
+        return CADRE_OK;
+    session->last_beat = now;
+    json_t *message = message_new("beat", session->attempt);
+    if (!message)
+        return CADRE_ENOMEM;
+    message_set_int(message, "step", session->steps);
+    int status = session->link->send(session->link, message);
+    json_decref(message);
+    return status;
+}
+
 /* ---- reports ---------------------------------------------------------------------------------------------------------------- */
+
+/* Names go into JSON and tables: UTF-8, and nothing that breaks a line. */
+static bool is_name(const char *name)
+{
+    json_t *text = json_string(name);
+    bool fine = text != NULL;
+    for (const char *at = name; *at; at++)
+        fine = fine && (unsigned char)*at >= 0x20 && *at != 0x7f;
+    json_decref(text);
+    return fine;
+}
 
 static int check_metrics(const cadre_metric *metrics, int *count, uint64_t *names_hash)
 {
@@ -207,6 +233,8 @@ static int check_metrics(const cadre_metric *metrics, int *count, uint64_t *name
             return base_error(CADRE_EINVAL, "cadre_report: more than %d metrics", CADRE_MAX_METRICS);
         if (length == 0 || length > 100)
             return base_error(CADRE_EINVAL, "cadre_report: metric %d: its name has %zu bytes, 1 to 100 are possible", i, length);
+        if (!is_name(metrics[i].name))
+            return base_error(CADRE_EINVAL, "cadre_report: metric %d: its name is not plain UTF-8 text", i);
         if (metrics[i].reduce < CADRE_REDUCE_NONE || metrics[i].reduce > CADRE_REDUCE_RATIO)
             return base_error(CADRE_EINVAL, "cadre_report: metric \"%s\": unknown reduction %d", metrics[i].name, (int)metrics[i].reduce);
         for (int k = 0; k < i; k++)
@@ -344,8 +372,11 @@ int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *me
         return status;
     session->report++;
     session->step = step;
-    session->last_beat = base_now();
     json_t *body = NULL;
+    if (session->rank == 0)
+        session->last_beat = base_now(); /* the report is one */
+    else
+        (void)beat(session); /* a lost controller is noticed by the next call */
     if (state)
         status = session_save(session, state, &body);
     json_t *message = session->rank == 0 && status == CADRE_OK ? report_message(session, metrics, values, count, body) : NULL;
@@ -363,21 +394,6 @@ int cadre_report(cadre_session *session, const cadre_metric *metrics, cadre_stat
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------------------- */
-
-static int beat(cadre_session *session)
-{
-    double now = base_now();
-    if (now - session->last_beat < BEAT_S)
-        return CADRE_OK;
-    session->last_beat = now;
-    json_t *message = message_new("beat", session->attempt);
-    if (!message)
-        return CADRE_ENOMEM;
-    message_set_int(message, "step", session->steps);
-    int status = session->link->send(session->link, message);
-    json_decref(message);
-    return status;
-}
 
 /* Does any rank wish to leave? Answered by the last gradient sync if one went by, else asked now. */
 static int agree_to_leave(cadre_session *session, bool *leave)
@@ -414,13 +430,16 @@ int cadre_step(cadre_session *session, cadre_state *state)
         status = agree_to_leave(session, &leave);
     if (status != CADRE_OK)
         return status;
-    int64_t count = state ? state->step : session->steps;
+    int64_t count = state && state->step > 0 ? state->step : session->steps; /* a program that does not count its steps */
     bool due = session->every_steps > 0 && count % session->every_steps == 0;
-    if (state && (leave || due)) {
+    bool last = leave && !session->agreed_to_stop; /* one that steps on nevertheless is not saved again and again */
+    if (state && (last || due)) {
         json_t *body = NULL, *message = NULL;
         status = session_save(session, state, &body);
-        if (session->rank == 0 && status == CADRE_OK && (message = message_new("checkpoint", session->attempt)))
+        if (body && (message = message_new("checkpoint", session->attempt)))
             json_object_set_new(message, "checkpoint", body);
+        else
+            json_decref(body);
         status = record(session, status, message, true);
         if (status != CADRE_OK)
             return status;
