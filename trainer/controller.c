@@ -15,6 +15,7 @@
 #include <uv.h>
 
 static const double GRACE_S = 30.0;
+static const int SIGNALS[3] = {SIGINT, SIGTERM, SIGCHLD}; /* that the loop takes over */
 
 struct controller {
     trainer_run *run;
@@ -23,7 +24,7 @@ struct controller {
     trainer_group *group;
     int groups, failures, interrupts;
     bool stopping;
-    uv_signal_t on_int, on_term;
+    uv_signal_t on_int, on_term, on_usr1; /* USR1: what batch systems send before the time is up */
     uv_timer_t commit;
     int status; /* of the whole */
     char message[600];
@@ -107,15 +108,18 @@ static void on_end(trainer_group *group, const group_outcome *outcome)
     }
     controller->failures++;
     if (may_restart(controller, verdict)) {
-        progress_say(&run->progress, "attempt %d failed: %s; starting again (%d of %d)", number, detail, controller->failures,
-                     run->trainer->failure.max_failures);
+        if (run->trainer->failure.max_failures < 0)
+            progress_say(&run->progress, "attempt %d failed: %s; starting again", number, detail);
+        else
+            progress_say(&run->progress, "attempt %d failed: %s; starting again (%d of %d)", number, detail, controller->failures,
+                         run->trainer->failure.max_failures);
         status = start_group(controller);
         if (status != CADRE_OK)
             finish(controller, status);
         return;
     }
     int allowed = run->trainer->failure.max_failures;
-    if (controller->failures > 1 || allowed)
+    if (verdict == CADRE_ETRAIN && (controller->failures > 1 || allowed))
         base_error(verdict, "%s; failure %d, max_failures is %d", detail, controller->failures, allowed);
     else
         base_error(verdict, "%s", detail);
@@ -182,6 +186,7 @@ static void close_handles(struct controller *controller)
 {
     uv_close((uv_handle_t *)&controller->on_int, NULL);
     uv_close((uv_handle_t *)&controller->on_term, NULL);
+    uv_close((uv_handle_t *)&controller->on_usr1, NULL);
     uv_close((uv_handle_t *)&controller->commit, NULL);
     launch_free(controller->launcher);
     uv_run(&controller->loop, UV_RUN_DEFAULT);
@@ -194,12 +199,17 @@ int fit_controlled(trainer_run *run, zygote *zygote)
     int failed = uv_loop_init(&controller.loop);
     if (failed)
         return base_error(CADRE_ESYSTEM, "make the event loop: %s", uv_strerror(failed));
+    struct sigaction was[3];
+    for (int i = 0; i < 3; i++)
+        sigaction(SIGNALS[i], NULL, &was[i]);
     uv_signal_init(&controller.loop, &controller.on_int);
     uv_signal_init(&controller.loop, &controller.on_term);
+    uv_signal_init(&controller.loop, &controller.on_usr1);
     uv_timer_init(&controller.loop, &controller.commit);
-    controller.on_int.data = controller.on_term.data = controller.commit.data = &controller;
+    controller.on_int.data = controller.on_term.data = controller.on_usr1.data = controller.commit.data = &controller;
     uv_signal_start(&controller.on_int, on_signal, SIGINT);
     uv_signal_start(&controller.on_term, on_signal, SIGTERM);
+    uv_signal_start(&controller.on_usr1, on_signal, SIGUSR1);
     int status = make_launcher(&controller, zygote);
     if (status == CADRE_OK)
         status = start_group(&controller);
@@ -210,6 +220,8 @@ int fit_controlled(trainer_run *run, zygote *zygote)
         snprintf(controller.message, sizeof controller.message, "%s", cadre_error_message());
     }
     close_handles(&controller);
+    for (int i = 0; i < 3; i++) /* libuv leaves them at their defaults */
+        sigaction(SIGNALS[i], &was[i], NULL);
     zygote_stop(zygote);
     int recorded = run_finish(run, status, controller.message);
     if (status < 0)

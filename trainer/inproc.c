@@ -3,8 +3,10 @@
 
 #include "base/error.h"
 #include "message.h"
+#include "session.h"
 #include "worker.h"
 
+#include <signal.h>
 #include <stdio.h>
 
 static int direct_send(trainer_link *link, const json_t *message)
@@ -30,36 +32,61 @@ int fit_link_direct(trainer_link *link, trainer_run *run)
     return status;
 }
 
-int fit_inproc(trainer_run *run)
+/* Ctrl-C saves and stops here, too; once more ends the program as it would without us. */
+static void note_interrupt(int number)
+{
+    (void)number;
+    session_leave_signal = 1;
+}
+
+static const int SIGNALS[4] = {SIGINT, SIGTERM, SIGUSR1, SIGPIPE}; /* that a worker takes over, and this process gets back */
+
+static int train_once(trainer_run *run)
 {
     trainer_link link;
-    int failures = 0, allowed = run->trainer->failure.max_failures, status;
-    char message[600] = "";
+    int status = run_attempt_begin(run, 1, "inproc");
+    if (status != CADRE_OK)
+        return status;
+    json_t *start = run_start_message(run, fit_threads(run->trainer, 1));
+    status = start ? fit_link_direct(&link, run) : CADRE_ENOMEM;
+    if (status == CADRE_OK) {
+        cadre_oob oob = {.size = sizeof oob, .rank = 0, .world = 1};
+        link.attempt = run->attempt;
+        status = worker_train(run->trainer, start, &oob, &link);
+        trainer_link_close(&link);
+    }
+    json_decref(start);
+    return status;
+}
+
+int fit_inproc(trainer_run *run)
+{
+    int failures = 0, allowed = run->trainer->failure.max_failures, status, recorded;
+    char message[600];
+    struct sigaction was[4];
+    for (int i = 0; i < 4; i++)
+        sigaction(SIGNALS[i], NULL, &was[i]);
+    session_leave_signal = 0;
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
+    bool again;
     do {
-        status = run_attempt_begin(run, 1, "inproc");
-        if (status != CADRE_OK)
-            break;
-        json_t *start = run_start_message(run, fit_threads(run->trainer, 1));
-        status = start ? fit_link_direct(&link, run) : CADRE_ENOMEM;
-        if (status == CADRE_OK) {
-            cadre_oob oob = {.size = sizeof oob, .rank = 0, .world = 1};
-            link.attempt = run->attempt;
-            status = worker_train(run->trainer, start, &oob, &link);
-            trainer_link_close(&link);
-        }
-        json_decref(start);
+        status = train_once(run);
         snprintf(message, sizeof message, "%s", status < 0 ? cadre_error_message() : "");
         run_ending ending = {status < 0 ? "failed" : status == CADRE_STOP ? "stopped" : "finished", status < 0 ? 0 : -1, "", status < 0, 0, message};
-        int recorded = run_attempt_end(run, &ending);
-        if (recorded != CADRE_OK) {
-            status = recorded;
-            break;
-        }
-    } while (status < 0 && (allowed < 0 || failures++ < allowed));
+        recorded = run_attempt_end(run, &ending);
+        failures += status < 0;
+        again = status < 0 && recorded == CADRE_OK && run->refused == CADRE_OK && !session_leave_signal && (allowed < 0 || failures <= allowed);
+        if (again)
+            progress_say(&run->progress, "attempt %d failed: %s; starting again", run->attempt - 1, message);
+    } while (again);
+    for (int i = 0; i < 4; i++)
+        sigaction(SIGNALS[i], &was[i], NULL);
+    if (status >= 0 && recorded != CADRE_OK) {
+        status = recorded;
+        snprintf(message, sizeof message, "%s", cadre_error_message());
+    }
+    recorded = run_finish(run, status, message);
     if (status < 0)
-        snprintf(message, sizeof message, "%s", cadre_error_message()[0] ? cadre_error_message() : message);
-    int recorded = run_finish(run, status, message);
-    if (status < 0)
-        return base_error(CADRE_ETRAIN, "%s", message);
+        return base_error(run->refused != CADRE_OK ? run->refused : CADRE_ETRAIN, "%s", message);
     return recorded;
 }

@@ -64,6 +64,19 @@ static int check(const cadre_trainer *trainer)
         return base_error(CADRE_EINVAL, "checkpoint.keep is %d: give 1 or more, or 0 to keep all", trainer->checkpoint.keep);
     if (trainer->checkpoint.every_steps < 0)
         return base_error(CADRE_EINVAL, "checkpoint.every_steps is %lld: give 1 or more, or 0 for none", (long long)trainer->checkpoint.every_steps);
+    if (!(scaling->timeout_s >= 0))
+        return base_error(CADRE_EINVAL, "scaling.timeout_s is %g: give seconds, or 0 for the default", scaling->timeout_s);
+    if (isnan(trainer->failure.hang_timeout_s))
+        return base_error(CADRE_EINVAL, "failure.hang_timeout_s is not a number: give seconds, 0 for the default, or a negative number for never");
+    if (!(trainer->failure.grace_s >= 0))
+        return base_error(CADRE_EINVAL, "failure.grace_s is %g: give seconds, or 0 for the default", trainer->failure.grace_s);
+    int score_mode = (int)trainer->checkpoint.score_mode;
+    if (score_mode != 0 && score_mode != CADRE_MIN && score_mode != CADRE_MAX)
+        return base_error(CADRE_EINVAL, "checkpoint.score_mode is %d: give CADRE_MAX (or 0) or CADRE_MIN", score_mode);
+    if (trainer->run.resume != CADRE_RESUME_NEW && trainer->run.resume != CADRE_RESUME_LAST)
+        return base_error(CADRE_EINVAL, "run.resume is %d: give CADRE_RESUME_NEW or CADRE_RESUME_LAST", (int)trainer->run.resume);
+    if (trainer->run.progress != CADRE_PROGRESS_NONE && trainer->run.progress != CADRE_PROGRESS_AUTO)
+        return base_error(CADRE_EINVAL, "run.progress is %d: give CADRE_PROGRESS_NONE or CADRE_PROGRESS_AUTO", (int)trainer->run.progress);
     double world = scaling->num_workers ? scaling->num_workers : 1;
     if (scaling->gpus_per_worker > 0 && scaling->gpus_per_worker * world > count_gpus() + 1e-9)
         return base_error(CADRE_EINVAL, "scaling asks for %g GPUs, this machine has %d", scaling->gpus_per_worker * world, count_gpus());
