@@ -1,0 +1,242 @@
+/*
+ * Our side of the search bench: a searcher on the problems of problems.c, one run a seed, and the time of a suggestion.
+ *
+ *   bench_search --out results.csv [--searcher tpe] [--options JSON] [--label NAME] [--data DIR] [--seeds 30] [--first
+ * 0] [--only PROBLEM] bench_search --speed [--searcher tpe]
+ *
+ * The results file is the one that run_optuna.py writes too; runs that are in it already are passed over.
+ */
+#include "base/clock.h"
+#include "cadre/search.h"
+#include "problems.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TRIALS = 200, EVERY = 25 };
+
+typedef struct arguments {
+    const char *out, *searcher, *options, *label, *data, *only;
+    int seeds, first, speed;
+} arguments;
+
+static void die(const char *what)
+{
+    fprintf(stderr, "bench_search: %s: %s\n", what, cadre_error_message());
+    exit(1);
+}
+
+static int split(char *text, const char **words)
+{
+    int count = 0;
+    for (char *word = strtok(text, ","); word; word = strtok(NULL, ","))
+        words[count++] = word;
+    return count;
+}
+
+static cadre_space *space_of(const bench_problem *problem)
+{
+    cadre_param params[3 * BENCH_MAX_DIMS + 1];
+    const char *words[BENCH_MAX_DIMS][8], *values[BENCH_MAX_DIMS];
+    char choices[BENCH_MAX_DIMS][128];
+    int n = 0;
+    for (int i = 0; i < problem->ndims; i++) {
+        const bench_dim *dim = &problem->dims[i];
+        cadre_param param = {.name = dim->name, .low = dim->low, .high = dim->high, .q = dim->step};
+        if (dim->kind == 'c') {
+            snprintf(choices[i], sizeof choices[i], "%s", dim->choices);
+            param.kind = CADRE_PARAM_CHOICE;
+            param.count = split(choices[i], words[i]);
+            param.values = words[i];
+        } else if (dim->kind == 'i') {
+            param.kind = dim->log ? CADRE_PARAM_LOGRANDINT : CADRE_PARAM_RANDINT;
+            param.high += 1; /* not included there */
+        } else {
+            param.kind = dim->log ? CADRE_PARAM_LOGUNIFORM : dim->step > 0 ? CADRE_PARAM_QUNIFORM : CADRE_PARAM_UNIFORM;
+        }
+        if (dim->parent) {
+            values[i] = words[dim->parent - 1][dim->parent_value];
+            params[n++] = (cadre_param){.kind = CADRE_PARAM_WHEN,
+                                        .name = problem->dims[dim->parent - 1].name,
+                                        .values = &values[i],
+                                        .count = 1};
+        }
+        params[n++] = param;
+        if (dim->parent)
+            params[n++] = (cadre_param){.kind = CADRE_PARAM_WHEN_END};
+    }
+    params[n] = (cadre_param){.kind = CADRE_PARAM_END};
+    cadre_space *space;
+    if (cadre_space_new(params, &space))
+        die(problem->name);
+    return space;
+}
+
+static void run(const arguments *args, int which, int seed, double *regret)
+{
+    const bench_problem *problem = bench_problem_at(which);
+    cadre_space *space = space_of(problem);
+    cadre_search search = {.name = args->searcher, .json = args->options};
+    cadre_searcher *searcher;
+    if (cadre_searcher_new(space, &search, (uint64_t)seed, &searcher))
+        die(args->searcher);
+    double x[BENCH_MAX_DIMS], best = INFINITY;
+    for (int trial = 1; trial <= TRIALS; trial++) {
+        int64_t number;
+        int status = cadre_searcher_ask(searcher, &number, x);
+        if (status < 0)
+            die("ask");
+        if (status == CADRE_OK) { /* else exhausted: the best stays */
+            cadre_outcome outcome = {.end = CADRE_ENDED_COMPLETE, .value = bench_problem_value(which, x)};
+            best = fmin(best, outcome.value);
+            if (cadre_searcher_tell(searcher, number, &outcome))
+                die("tell");
+        }
+        if (trial % EVERY == 0)
+            regret[trial / EVERY - 1] = best - problem->optimum;
+    }
+    cadre_searcher_free(searcher);
+    cadre_space_free(space);
+}
+
+static int is_there(const char *path, const char *start)
+{
+    FILE *file = fopen(path, "r");
+    char line[512];
+    int found = 0;
+    while (file && !found && fgets(line, sizeof line, file))
+        found = strncmp(line, start, strlen(start)) == 0;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+static void record(const arguments *args, int which, int seed)
+{
+    char start[256];
+    double regret[TRIALS / EVERY];
+    snprintf(start, sizeof start, "%s,%s,%d,", bench_problem_name(which), args->label, seed);
+    if (is_there(args->out, start))
+        return;
+    run(args, which, seed, regret);
+    FILE *file = fopen(args->out, "a");
+    if (!file)
+        die(args->out);
+    fputs(start, file);
+    for (int i = 0; i < TRIALS / EVERY; i++)
+        fprintf(file, "%.6g%s", regret[i], i + 1 < TRIALS / EVERY ? "," : "\n");
+    fclose(file);
+}
+
+static void write_header(const char *path)
+{
+    if (is_there(path, "problem,"))
+        return;
+    FILE *file = fopen(path, "a");
+    if (!file)
+        die(path);
+    fputs("problem,searcher,seed", file);
+    for (int n = EVERY; n <= TRIALS; n += EVERY)
+        fprintf(file, ",r%d", n);
+    fputs("\n", file);
+    fclose(file);
+}
+
+/* Mean time of an ask and a tell over the hundred trials after the n-th. */
+static double suggestion_ms(const arguments *args, int n, int ndims)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    cadre_param params[9];
+    for (int i = 0; i < ndims; i++)
+        params[i] = (cadre_param)CADRE_UNIFORM(names[i], 0, 1);
+    params[ndims] = (cadre_param)CADRE_END;
+    cadre_space *space;
+    cadre_searcher *searcher;
+    cadre_search search = {.name = args->searcher, .json = args->options};
+    if (cadre_space_new(params, &space) || cadre_searcher_new(space, &search, 1, &searcher))
+        die("speed");
+    double x[8];
+    int64_t number;
+    for (int i = 0; i < n; i++) {
+        cadre_space_sample(space, 2, (uint64_t)i, x);
+        cadre_outcome outcome = {.value = x[0] * x[0] + x[1]};
+        if (cadre_searcher_add(searcher, x, &outcome, &number))
+            die("add");
+    }
+    int64_t start = base_now_ns();
+    for (int i = 0; i < 100; i++) {
+        if (cadre_searcher_ask(searcher, &number, x))
+            die("ask");
+        cadre_outcome outcome = {.value = x[0] * x[0] + x[1]};
+        if (cadre_searcher_tell(searcher, number, &outcome))
+            die("tell");
+    }
+    double ms = (double)(base_now_ns() - start) / 1e6 / 100;
+    cadre_searcher_free(searcher);
+    cadre_space_free(space);
+    return ms;
+}
+
+static arguments parse(int argc, char **argv)
+{
+    arguments args = {.searcher = "tpe", .seeds = 30};
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--speed") == 0) {
+            args.speed = 1;
+            continue;
+        }
+        if (strcmp(argv[i], "--out") == 0)
+            args.out = value;
+        else if (strcmp(argv[i], "--searcher") == 0)
+            args.searcher = value;
+        else if (strcmp(argv[i], "--options") == 0)
+            args.options = value;
+        else if (strcmp(argv[i], "--label") == 0)
+            args.label = value;
+        else if (strcmp(argv[i], "--data") == 0)
+            args.data = value;
+        else if (strcmp(argv[i], "--only") == 0)
+            args.only = value;
+        else if (strcmp(argv[i], "--seeds") == 0)
+            args.seeds = atoi(value);
+        else if (strcmp(argv[i], "--first") == 0)
+            args.first = atoi(value);
+        else {
+            fprintf(stderr, "bench_search: unknown argument %s\n", argv[i]);
+            exit(2);
+        }
+        i++;
+    }
+    return args;
+}
+
+int main(int argc, char **argv)
+{
+    arguments args = parse(argc, argv);
+    if (args.speed) {
+        for (int n = 100; n <= 10000; n *= 10)
+            printf("%s: %5d trials, 5 floats: %.3f ms a suggestion\n", args.searcher, n, suggestion_ms(&args, n, 5));
+        return 0;
+    }
+    if (!args.out) {
+        fprintf(stderr, "bench_search: --out FILE or --speed\n");
+        return 2;
+    }
+    char label[64];
+    snprintf(label, sizeof label, "cadre-%s", args.searcher);
+    args.label = args.label ? args.label : label;
+    int count = bench_problems_load(args.data);
+    if (count < 0) {
+        fprintf(stderr, "bench_search: the tables below %s do not read\n", args.data);
+        return 1;
+    }
+    write_header(args.out);
+    for (int seed = args.first; seed < args.first + args.seeds; seed++)
+        for (int i = 0; i < count; i++)
+            if (!args.only || strcmp(args.only, bench_problem_name(i)) == 0)
+                record(&args, i, seed);
+    return 0;
+}

@@ -1,0 +1,79 @@
+/*
+ * Grid search: every combination of a space once, the last dimension of the space's order fastest, conditions
+ * respected: a dimension that is not there does not multiply.
+ */
+#include "base/mem.h"
+#include "tuner/search/search.h"
+#include "tuner/space_grid.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct grid_search {
+    tuner_grid grid;
+    int64_t count, asked;
+} grid_search;
+
+static int grid_create(const cadre_searcher_args *args, void **self)
+{
+    static const search_option known[] = {
+        {"resolution", SEARCH_OPTION_INT, offsetof(cadre_grid_options, resolution), 1, 1e6},
+        {"limit", SEARCH_OPTION_INT64, offsetof(cadre_grid_options, limit), 1, 1e12},
+        {0},
+    };
+    cadre_grid_options options = {.size = sizeof options};
+    int status = search_options_read(args, "grid", known, &options, sizeof options);
+    if (status)
+        return status;
+    grid_search *search = base_calloc(1, sizeof *search);
+    if (!search)
+        return CADRE_ENOMEM;
+    status = tuner_grid_new(args->space, true, options.resolution, &search->grid);
+    if (!status) {
+        status = tuner_grid_count(&search->grid, options.limit ? options.limit : 1000000, &search->count);
+        if (status)
+            tuner_grid_free(&search->grid);
+    }
+    if (status) {
+        free(search);
+        return status;
+    }
+    *self = search;
+    return CADRE_OK;
+}
+
+static int grid_ask(void *self, int64_t number, double *x)
+{
+    grid_search *search = self;
+    (void)number;
+    if (search->asked == search->count)
+        return CADRE_STOP;
+    if (search->asked++)
+        tuner_grid_next(&search->grid);
+    memcpy(x, search->grid.x, (size_t)search->grid.space->count * sizeof *x);
+    return CADRE_OK;
+}
+
+static int grid_tell(void *self, int64_t number, const double *x, const cadre_outcome *outcome)
+{
+    (void)self, (void)number, (void)x, (void)outcome;
+    return CADRE_OK;
+}
+
+static void grid_free(void *self)
+{
+    grid_search *search = self;
+    tuner_grid_free(&search->grid);
+    free(search);
+}
+
+const cadre_searcher_table cadre_searcher_grid = {
+    .abi = CADRE_SEARCHER_ABI,
+    .size = sizeof(cadre_searcher_table),
+    .name = "grid",
+    .create = grid_create,
+    .ask = grid_ask,
+    .tell = grid_tell,
+    .free = grid_free,
+};

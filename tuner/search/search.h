@@ -1,0 +1,39 @@
+/* What searchers and their wrappers share. */
+#ifndef TUNER_SEARCH_SEARCH_H
+#define TUNER_SEARCH_SEARCH_H
+
+#include "cadre/search.h"
+
+#include <math.h>
+
+/* Streams of random numbers by purpose, mixed with the number of the ask. */
+enum { SEARCH_STREAM_SAMPLE = 1, SEARCH_STREAM_POINTS = 2, SEARCH_STREAM_TPE = 3 };
+
+/* A searcher as a wrapper sees it. */
+typedef struct search_layer {
+    const cadre_searcher_table *table;
+    void *self;
+} search_layer;
+
+/** Each makes a layer around `inner`, which it owns from then on (not on failure). */
+int search_limit_new(search_layer inner, int most, search_layer *out);
+int search_repeat_new(search_layer inner, int ndims, int repeats, search_layer *out);
+int search_points_new(search_layer inner, const cadre_space *space, uint64_t seed, const cadre_config *const *points,
+                      search_layer *out);
+
+/* One option of a searcher: its name, and where it stands in the struct. */
+typedef struct search_option {
+    const char *name;
+    enum { SEARCH_OPTION_INT, SEARCH_OPTION_INT64, SEARCH_OPTION_DOUBLE } kind;
+    size_t offset;
+    double low, high; /* what it may be, besides 0 */
+} search_option;
+
+/**
+ * Fill `into` (zeroed, `size` bytes, which begins with a size_t of its size) from the caller's struct, which may be
+ * shorter, and from JSON over it. `options` ends with a NULL name. CADRE_EINVAL names the option.
+ */
+int search_options_read(const cadre_searcher_args *args, const char *searcher, const search_option *options, void *into,
+                        size_t size);
+
+#endif
