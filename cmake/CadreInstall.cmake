@@ -1,9 +1,8 @@
-# What `cmake --install` puts where: libraries, headers, the cadre command, the CMake package and the pkg-config files. All of it finds
-# its other parts by relative paths, so an installed tree may be moved.
+# What `cmake --install` puts where: libraries, headers, the CMake package and the pkg-config files (the cadre command and the mpi module
+# are installed by their rooms). All of it finds its other parts by relative paths, so an installed tree may be moved.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/cadre)
-file(RELATIVE_PATH bin_to_lib ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
 file(RELATIVE_PATH pc_to_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" pc_to_prefix ${pc_to_prefix})
 
@@ -30,11 +29,6 @@ endif()
 set_target_properties(${installed_libraries} PROPERTIES INSTALL_RPATH "$ORIGIN" INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS ${installed_libraries} EXPORT cadre-targets
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-if(TARGET cadre_cli)
-    set_target_properties(cadre_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${bin_to_lib}")
-    install(TARGETS cadre_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
-
 install(EXPORT cadre-targets NAMESPACE cadre:: DESTINATION ${package_dir})
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/cadre-config.cmake.in ${PROJECT_BINARY_DIR}/cadre-config.cmake
     INSTALL_DESTINATION ${package_dir})

@@ -4,6 +4,7 @@
 set -eu
 build=$1 cmake=$2 cc=$3 torch=$4 mpi=$5
 here=$(cd "$(dirname "$0")" && pwd)
+source=$(cd "$here/../.." && pwd)
 work=$(mktemp -d "$build/install-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 step() { echo "-- $*"; }
@@ -38,6 +39,36 @@ if [ "$torch" = ON ]; then
     # shellcheck disable=SC2046
     "$cc" -std=c11 -Wall -Werror "$here/first_torch.c" -o "$work/first_torch" $(pkg-config --cflags --libs cadre-torch) -Wl,-rpath,"$libdir"
     run "$work/first_torch"
+fi
+
+# The programs in the documents: ```c blocks whose first line is "/* NAME.c: ...". Those that need libtorch are left out without it.
+step "the documents' programs"
+mkdir "$work/docs"
+awk -v out="$work/docs" '
+    /^```c$/ { inside = 1; first = 1; next }
+    /^```$/ { inside = 0; file = ""; next }
+    inside && first { first = 0; file = match($0, /^\/\* [a-z_]+\.c:/) ? out "/" substr($0, 4, RLENGTH - 4) : "" }
+    inside && file != "" { print > file }' "$source/README.md" "$source"/docs/*.md
+for file in "$work"/docs/*.c; do
+    packages=cadre
+    if grep -q 'ctorch\.h\|cadre/ddp\.h' "$file"; then
+        [ "$torch" = ON ] || continue
+        packages=cadre-torch
+    fi
+    # shellcheck disable=SC2046
+    "$cc" -std=c11 -Wall -Wextra -Werror "$file" -o "${file%.c}" $(pkg-config --cflags --libs $packages) -lm -Wl,-rpath,"$libdir"
+    run "${file%.c}"
+done
+
+# The query in docs/store.md, on the store that such a run left.
+if command -v sqlite3 >/dev/null; then
+    mkdir "$work/run" && (cd "$work/run" && "$work/first" >/dev/null)
+    awk '/^```sql$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$source/docs/store.md" >"$work/query.sql"
+    rows=$(sqlite3 -readonly "$work/run/runs/first/cadre.db" <"$work/query.sql")
+    rm -rf "$work/run"
+    [ "$rows" = "0|1|sum|6.0
+0|2|sum|6.0
+0|3|sum|6.0" ] || { printf 'the query gives:\n%s\n' "$rows"; exit 1; }
 fi
 
 step "what else is there"

@@ -14,7 +14,7 @@ int main(void)
     ct_tensor *input = NULL, *output = NULL, *loss = NULL;
     double value = -1;
     int good = model && cadre_comm_new(&alone, NULL, &comm) == CADRE_OK && cadre_ddp_new(&ddp, model, comm, NULL) == CADRE_OK &&
-               ct_ones(CT_SHAPE(2, 3), CT_FLOAT32, &input) == CT_OK && ct_module_forward(model, input, &output) == CT_OK &&
+               ct_tensor_ones(CT_SHAPE(2, 3), CT_FLOAT32, NULL, &input) == CT_OK && ct_module_forward(model, input, &output) == CT_OK &&
                ct_sum(output, &loss) == CT_OK && cadre_ddp_backward(ddp, loss) == CADRE_OK && ct_tensor_item(loss, &value) == CT_OK;
     if (!good)
         fprintf(stderr, "first_torch: %s %s\n", cadre_error_message(), ct_error_message());
