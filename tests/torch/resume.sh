@@ -3,25 +3,12 @@
 set -u
 program=$1
 work=$2
+. "$(dirname "$0")/data.sh"
 rm -rf "$work"
-mkdir -p "$work/data"
+mkdir -p "$work"
 cd "$work" || exit 1
 
-# 480 training and 60 test images of noise: 15 steps an epoch with two workers and a batch of 16.
-make_idx() { # NAME COUNT COUNT-IN-OCTAL
-    { printf '\0\0\10\3\0\0'"$3"'\0\0\0\34\0\0\0\34'; head -c $(($2 * 784)) /dev/urandom; } >"data/$1-images-idx3-ubyte"
-    { printf '\0\0\10\1\0\0'"$3"
-      i=0
-      while [ $i -lt "$2" ]; do printf '\0\1\2\3\4\5\6\7\10\11'; i=$((i + 10)); done; } >"data/$1-labels-idx1-ubyte"
-}
-make_idx train 480 '\1\340'
-make_idx t10k 60 '\0\74'
-
-failures=0
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
+make_data # 15 steps an epoch with two workers and a batch of 16
 
 train() { # NAME OPTIONS...: one run, its output in NAME.out
     name=$1

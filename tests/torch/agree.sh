@@ -1,0 +1,64 @@
+#!/bin/sh
+# All ranks end with the same parameters, whatever carries the gradients, and so do two runs of one seed:
+# agree.sh RESNET_MNIST WORK-FOLDER MPIEXEC ("" without MPI).
+set -u
+program=$1
+work=$2
+mpiexec=$3
+. "$(dirname "$0")/data.sh"
+rm -rf "$work"
+mkdir -p "$work"
+cd "$work" || exit 1
+make_data
+options="--data data --batch 16 --epochs 1 --storage runs"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
+
+collect() { # NAME WORLD OUTPUT...: all ranks must have said the same; the first run of a world sets what the others must say
+    name=$1
+    world=$2
+    shift 2
+    hashes=$(sed -n 's/.*weights \([0-9a-f]\{16\}\)$/\1/p' "$@")
+    [ "$(echo "$hashes" | grep -c .)" = "$world" ] || fail "$name: $world ranks, but weights of $(echo "$hashes" | grep -c .): $(tail -n 1 "$name.out")"
+    [ "$(echo "$hashes" | sort -u | grep -c .)" = 1 ] || fail "$name: the ranks differ: $(echo "$hashes" | tr '\n' ' ')"
+    hash=$(echo "$hashes" | head -n 1)
+    if [ ! -e "expected-$world" ]; then
+        echo "$hash" >"expected-$world"
+    elif [ "$hash" != "$(cat "expected-$world")" ]; then
+        fail "$name: weights $hash, not $(cat "expected-$world") as the first run of $world workers had"
+    fi
+    echo "$name: $hash"
+}
+
+run() { # NAME WORLD OPTIONS...: by a launcher of ours
+    name=$1
+    world=$2
+    shift 2
+    # shellcheck disable=SC2086
+    "$program" $options --name "$name" --workers "$world" "$@" >"$name.out" 2>&1 || fail "$name: $(tail -n 1 "$name.out")"
+    collect "$name" "$world" runs/"$name"/trial-*/rank*.log
+}
+
+attached() { # NAME WORLD OPTIONS...: as ranks of an mpirun
+    name=$1
+    world=$2
+    shift 2
+    # shellcheck disable=SC2086
+    "$mpiexec" -np "$world" --oversubscribe --bind-to none "$program" $options --name "$name" "$@" >"$name.out" 2>&1 ||
+        fail "$name: $(tail -n 1 "$name.out")"
+    collect "$name" "$world" "$name.out"
+}
+
+run self-1 1
+run self-1-again 1
+for world in 2 3 4; do
+    run shm-$world $world
+    [ -z "$mpiexec" ] || attached mpi-$world $world --backend mpi
+done
+run shm-2-again 2
+if [ -n "$mpiexec" ]; then
+    run mpirun-2 2 --launcher mpirun --backend mpi
+    attached attached-shm-2 2 --backend shm
+    attached attached-best-2 2
+fi
+[ $failures = 0 ] && rm -rf "$work"
+[ $failures = 0 ]
