@@ -21,7 +21,7 @@
 enum { TICK_MS = 100, TERM_GRACE_S = 5, OUTPUT_LIMIT = 64 << 20 };
 
 /* A worker that fails because a peer was lost says so before the peer's death may be known: so long its word is not taken for the reason. */
-static const double VERDICT_S = 0.3, EXIT_AFTER_DONE_S = 30.0;
+static const double VERDICT_S = 0.3, EXIT_TOLD_S = 5.0, EXIT_AFTER_DONE_S = 30.0;
 
 int group_open_log(const trainer_group *group, int rank, int *fd)
 {
@@ -96,7 +96,11 @@ static void finish(trainer_group *group)
 
 /* ---- judging ------------------------------------------------------------------------------------------------------------------ */
 
-static bool second_hand(int status) { return status == CADRE_EPEER || status == CADRE_ECANCELED || status == CADRE_ETIMEDOUT; }
+/* Statuses of a worker that has lost a peer (the last: it went on with the broken communicator). */
+static bool second_hand(int status)
+{
+    return status == CADRE_EPEER || status == CADRE_ECANCELED || status == CADRE_ETIMEDOUT || status == CADRE_ESTATE;
+}
 
 /* Of two that ended without a last word, did `a` do so before `b`? mpirun tells all exits at once; the channels tell who was first. */
 static bool lost_before(const trainer_worker *a, const trainer_worker *b)
@@ -111,9 +115,9 @@ static void judge(trainer_group *group)
     for (int pass = 0; pass < 3 && !found; pass++)
         for (int rank = 0; rank < group->world; rank++) {
             const trainer_worker *worker = &group->workers[rank];
-            bool died = worker->exited && !worker->done;
+            bool died = (worker->exited || worker->lost_at > 0) && !worker->done;
             bool failed = worker->done && worker->done_status < 0;
-            bool fits = pass == 0 ? failed && !second_hand(worker->done_status) : pass == 1 ? died : failed;
+            bool fits = pass == 0 ? failed && !worker->second_hand : pass == 1 ? died : failed;
             if (fits && (!found || (pass == 1 && lost_before(worker, found))))
                 found = worker;
         }
@@ -125,6 +129,9 @@ static void judge(trainer_group *group)
     } else if (found->done) {
         snprintf(detail, sizeof detail, "rank %d: %s", found->rank, found->done_message);
         set_outcome(group, CADRE_ETRAIN, "failed", found->rank, 1, 0, detail);
+    } else if (!found->exited) {
+        snprintf(detail, sizeof detail, "rank %d left before it was done", found->rank);
+        set_outcome(group, CADRE_ETRAIN, "failed", found->rank, 0, 0, detail);
     } else if (WIFSIGNALED(found->wait_status)) {
         int number = WTERMSIG(found->wait_status);
         snprintf(detail, sizeof detail, "rank %d was killed by signal %d (%s)", found->rank, number, strsignal(number));
@@ -149,7 +156,7 @@ static void look_at(trainer_group *group)
         exited += worker->exited || !worker->started;
         stopped += worker->done && worker->done_status == CADRE_STOP;
         bad |= died || failed;
-        own_reason |= failed && !second_hand(worker->done_status);
+        own_reason |= failed && !worker->second_hand;
     }
     if (bad && !group->ending) {
         if (own_reason || exited == group->world)
@@ -209,11 +216,20 @@ static void check_hang(trainer_group *group, double now)
     group_kill(group, CADRE_ETRAIN, "hung", rank, detail);
 }
 
+/* Is a worker gone without its exit having been told, and so how it ended? mpirun takes its time. */
+static bool exit_is_due(const trainer_group *group)
+{
+    for (int rank = 0; rank < group->world; rank++)
+        if (group->workers[rank].lost_at > 0 && !group->workers[rank].exited && !group->workers[rank].done)
+            return true;
+    return false;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     trainer_group *group = timer->data;
     double now = base_now();
-    if (group->verdict_at > 0 && now >= group->verdict_at && !group->ending)
+    if (group->verdict_at > 0 && !group->ending && now >= group->verdict_at + (exit_is_due(group) ? EXIT_TOLD_S : 0))
         judge(group);
     check_hang(group, now);
     if (!group->leaving || group->ending || now < group->leave_deadline)
@@ -348,6 +364,7 @@ static int take_message(trainer_worker *worker, const json_t *message)
     if (message_is(message, "done")) {
         worker->done = true;
         worker->done_status = (int)message_int(message, "status", CADRE_EPROTO);
+        worker->second_hand = second_hand(worker->done_status) || message_int(message, "second", 0) != 0;
         snprintf(worker->done_message, sizeof worker->done_message, "%s", message_string(message, "message", ""));
         look_at(group);
         return CADRE_OK;

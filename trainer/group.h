@@ -47,6 +47,7 @@ struct trainer_worker {
     int wait_status;    /* as of waitpid */
     bool done;          /* its last word has come */
     int done_status;
+    bool second_hand;   /* it failed because another one did */
     char done_message[512];
     char host[64];
     double last_seen;   /* base_now() of its last message; 0: it has not begun to step */

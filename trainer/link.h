@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct trainer_link {
@@ -15,6 +16,7 @@ typedef struct trainer_link {
     /** The next message (new reference) for this attempt. CADRE_ETIMEDOUT at `deadline_ns` (in the past: polls), CADRE_ECLOSED. */
     int (*receive)(struct trainer_link *link, int64_t deadline_ns, json_t **message);
     int attempt; /* messages of other attempts are dropped */
+    bool second_hand; /* the training failed because another rank did; for the last word */
 
     int fd;             /* socket links */
     base_buffer input;  /* socket links: bytes received, not yet looked at */

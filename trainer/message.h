@@ -9,7 +9,7 @@
  *     report    report step metrics [checkpoint]             ack      report status [message]
  *     checkpoint  the same without metrics
  *     progress  epoch epochs step steps samples metrics
- *     done      status message
+ *     done      status message second (1: because another rank failed)
  */
 #ifndef TRAINER_MESSAGE_H
 #define TRAINER_MESSAGE_H

@@ -57,11 +57,15 @@ void session_done(cadre_session *session)
 
 int session_poll(cadre_session *session)
 {
+    char words[BASE_ERROR_MAX];
+    snprintf(words, sizeof words, "%s", cadre_error_message());
     for (;;) {
         json_t *message;
         int status = session->link->receive(session->link, 0, &message);
-        if (status == CADRE_ETIMEDOUT)
+        if (status == CADRE_ETIMEDOUT) {
+            base_error(CADRE_OK, "%s", words); /* that nothing has come is no failure to speak of */
             return CADRE_OK;
+        }
         if (status != CADRE_OK)
             return base_wrap(status, "the controller is gone");
         if (message_is(message, "stop"))
@@ -96,6 +100,8 @@ static int agree_status(cadre_session *session, int status, const char *what)
     free(all);
     if (gathered == CADRE_OK && status != CADRE_OK)
         return base_error(status, "%s", own);
+    if (gathered == CADRE_OK && failed >= 0)
+        session->others_failure = agreed;
     if (gathered == CADRE_OK && failed >= 0)
         return base_error(agreed, "%s failed on rank %d (%s)", what, failed, cadre_status_text(agreed));
     return agreed;
@@ -160,18 +166,19 @@ static int write_checkpoint(cadre_session *session, cadre_state *state, const vo
     return *body ? CADRE_OK : base_error(CADRE_ENOMEM, "out of memory for a message");
 }
 
-int session_save(cadre_session *session, cadre_state *state, json_t **body)
+int session_save(cadre_session *session, cadre_state *state, json_t **body, int *written)
 {
     void *locals = NULL;
     *body = NULL;
+    *written = CADRE_OK;
     int status = gather_locals(session, state, &locals);
     if (status != CADRE_OK)
         return status;
     if (session->rank == 0)
-        status = write_checkpoint(session, state, locals, body);
+        *written = write_checkpoint(session, state, locals, body);
     free(locals);
     session->next_checkpoint++;
-    return status; /* rank 0's alone: the caller tells the others when it is recorded */
+    return CADRE_OK;
 }
 
 /* Rank 0 sends `message`; with a checkpoint in it, the record's answer is waited for and told to all. */
@@ -281,6 +288,8 @@ static int agree_report(cadre_session *session, const struct report_card *card, 
     int status = cards ? session_gather(session, card, cards, sizeof *card) : CADRE_ENOMEM;
     if (status == CADRE_OK)
         status = card->status != CADRE_OK ? base_error((int)card->status, "%s", own) : compare_cards(cards, session->world, leave);
+    if (status != CADRE_OK && card->status == CADRE_OK && status != CADRE_EMISMATCH)
+        session->others_failure = status;
     free(cards);
     return status;
 }
@@ -377,8 +386,13 @@ int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *me
         session->last_beat = base_now(); /* the report is one */
     else
         (void)beat(session); /* a lost controller is noticed by the next call */
-    if (state)
-        status = session_save(session, state, &body);
+    if (state) {
+        int written;
+        int saved = session_save(session, state, &body, &written);
+        if (saved != CADRE_OK)
+            return saved;
+        status = written;
+    }
     json_t *message = session->rank == 0 && status == CADRE_OK ? report_message(session, metrics, values, count, body) : NULL;
     status = record(session, status, message, state != NULL);
     BASE_FAULT("reported");
@@ -435,12 +449,15 @@ int cadre_step(cadre_session *session, cadre_state *state)
     bool last = leave && !session->agreed_to_stop; /* one that steps on nevertheless is not saved again and again */
     if (state && (last || due)) {
         json_t *body = NULL, *message = NULL;
-        status = session_save(session, state, &body);
+        int written;
+        status = session_save(session, state, &body, &written);
+        if (status != CADRE_OK)
+            return status;
         if (body && (message = message_new("checkpoint", session->attempt)))
             json_object_set_new(message, "checkpoint", body);
         else
             json_decref(body);
-        status = record(session, status, message, true);
+        status = record(session, written, message, true);
         if (status != CADRE_OK)
             return status;
     }

@@ -20,6 +20,7 @@ struct cadre_session {
     int64_t next_checkpoint;   /* number of the next directory */
     bool stop_asked;           /* by the controller */
     bool agreed_to_stop;       /* the group has been told to leave */
+    int others_failure;        /* what another rank failed with, as this one was told; 0: nothing */
     double last_beat, last_progress; /* base_now() */
 };
 
@@ -36,7 +37,10 @@ int session_poll(cadre_session *session);
 /** All ranks learn every rank's `nbytes` (a multiple of 8) at `mine`; `all` has world * nbytes. */
 int session_gather(cadre_session *session, const void *mine, void *all, size_t nbytes);
 
-/** Collective. Save `state` to the next checkpoint directory; on rank 0 `*body` becomes the message about it (new reference). */
-int session_save(cadre_session *session, cadre_state *state, json_t **body);
+/**
+ * Collective. Save `state` to the next checkpoint directory; on rank 0 `*body` becomes the message about it (new reference), or `*written` says why
+ * there is none: rank 0's alone to know until all are told. The answer is an error that every rank has.
+ */
+int session_save(cadre_session *session, cadre_state *state, json_t **body, int *written);
 
 #endif

@@ -117,6 +117,7 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
             base_error(status, "the train function returned %d (%s)", status, cadre_status_text(status));
         if (status >= 0)
             status = session.agreed_to_stop ? CADRE_STOP : CADRE_OK;
+        link->second_hand = status < 0 && status == session.others_failure;
         BASE_FAULT("trained");
         session_done(&session);
     }
@@ -152,6 +153,7 @@ static void say_done(trainer_link *link, int status)
     if (message) {
         message_set_int(message, "status", status);
         message_set_text(message, "message", text);
+        message_set_int(message, "second", link->second_hand);
         (void)link->send(link, message);
     }
     json_decref(message);
