@@ -1,4 +1,5 @@
 #include "base/error.h"
+#include "base/mem.h"
 #include "tracking/internal.h"
 
 #include <jansson.h>
@@ -143,6 +144,25 @@ int tracking_experiment_set(tracking_store *store, int64_t experiment, const cha
         status = tracking_put(store, TRACKING_SQL_EXPERIMENT_SET,
                               TRACKING_ARGS(tracking_int(experiment), tracking_text(key), tracking_text(json)));
     return status;
+}
+
+int tracking_experiment_get(tracking_store *store, int64_t experiment, const char *key, char **json)
+{
+    sqlite3_stmt *statement;
+    bool row = false;
+    int status = tracking_query(store, TRACKING_SQL_EXPERIMENT_GET, TRACKING_ARGS(tracking_int(experiment), tracking_text(key)), &statement);
+    if (status == CADRE_OK)
+        status = tracking_step(store, statement, &row);
+    if (status != CADRE_OK)
+        return status;
+    const char *text = row ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+    char *copy = text ? base_strdup(text) : NULL;
+    if (row)
+        sqlite3_reset(statement);
+    if (text && !copy)
+        return CADRE_ENOMEM;
+    *json = copy;
+    return CADRE_OK;
 }
 
 int tracking_find_experiment(tracking_store *store, const char *name, int64_t *experiment)

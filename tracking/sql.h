@@ -42,6 +42,7 @@ struct tracking_store;
                            "ON CONFLICT (study_id, \"key\") DO UPDATE SET value_json = excluded.value_json")           \
     X(EXPERIMENT_SET, "INSERT INTO cadre_experiments (experiment_id, \"key\", value_json) VALUES (?, ?, ?) "           \
                       "ON CONFLICT (experiment_id, \"key\") DO UPDATE SET value_json = excluded.value_json")           \
+    X(EXPERIMENT_GET, "SELECT value_json FROM cadre_experiments WHERE experiment_id = ? AND \"key\" = ?")              \
     X(TRIAL_ADD, "INSERT INTO trials (trial_id, number, study_id, state, datetime_start) "                             \
                  "VALUES (?, ?, ?, 'RUNNING', ?)")                                                                     \
     X(TRIAL_NOTE, "INSERT INTO cadre_trials (trial_id, detail) VALUES (?, ?) "                                         \

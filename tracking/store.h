@@ -58,6 +58,9 @@ int tracking_set_objective(tracking_store *store, int64_t experiment, const char
 /** Attributes of our own about an experiment: key to JSON text (cadre_experiments). */
 int tracking_experiment_set(tracking_store *store, int64_t experiment, const char *key, const char *json);
 
+/** The attribute's JSON in a new string; free() it. NULL: there is none. */
+int tracking_experiment_get(tracking_store *store, int64_t experiment, const char *key, char **json);
+
 /* ---- trials ---- */
 
 typedef enum tracking_state {

@@ -13,8 +13,14 @@ int fit_inproc(trainer_run *run);
 /** This process is one of the ranks that mpirun or srun started; rank 0 records. Opens the run itself. */
 int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *result);
 
+/** Cores that this process may use, and GPUs that the machine has. */
+int fit_cores(void);
+int fit_gpus(void);
+
 /** Threads that each of `world` workers gets on a machine of which this process may use so many cores. */
 int fit_threads(const cadre_trainer *trainer, int world);
+/** The same when they have `cores` in all. */
+int fit_threads_of(const cadre_trainer *trainer, int world, double cores);
 
 /** A link that hands messages straight to the run. */
 int fit_link_direct(trainer_link *link, trainer_run *run);

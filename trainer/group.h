@@ -78,6 +78,7 @@ struct trainer_group {
     /** All processes are gone, the outcome stands; the group may be freed from here. */
     void (*on_end)(trainer_group *group, const group_outcome *outcome);
     void *user;
+    void *owner;       /* the callbacks' second user pointer */
     void *launch_data; /* the launcher's own */
 
     uv_timer_t timer;

@@ -3,10 +3,10 @@
  * is dropped. Doubles that JSON cannot say are the strings "nan", "inf", "-inf".
  *
  *   worker to controller                                   controller to worker
- *     hello     rank pid host                                start    world config directory threads restore report ...
+ *     hello     rank pid host                                start    world config directory threads restore report sync gpus ...
  *     gather    seq data (hexadecimal)                       gathered seq data[]
  *     beat      step                                         stop
- *     report    report step metrics [checkpoint]             ack      report status [message]
+ *     report    report step metrics [checkpoint]             ack      status [message] [stop]
  *     checkpoint  the same without metrics
  *     progress  epoch epochs step steps samples metrics
  *     done      status message second (1: because another rank failed)

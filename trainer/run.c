@@ -45,30 +45,57 @@ static tracking_direction direction(const trainer_run *run)
     return scored && run->trainer->checkpoint.score_mode != CADRE_MIN ? TRACKING_MAXIMIZE : TRACKING_MINIMIZE;
 }
 
-/* The directory of the run, refused before anything is made where a store cannot live. */
-static int make_directory(trainer_run *run, const char *storage, const char *name)
+/* The directory of the experiment, refused before anything is made where a store cannot live. */
+static int make_directory(const char *storage, const char *name, char **directory)
 {
-    char *given = base_path_join(storage, name);
+    char *given = base_path_join(storage, name), *full = NULL;
     if (!given)
         return CADRE_ENOMEM;
     int status = base_mkdirs(given, 0700);
     if (status == CADRE_OK) {
-        run->directory = realpath(given, NULL);
-        if (!run->directory)
+        full = realpath(given, NULL);
+        if (!full)
             status = base_errno(errno, "find the directory %s", given);
-        else if (strlen(run->directory) > DIRECTORY_MAX || strlen(given) > DIRECTORY_MAX)
+        else if (strlen(full) > DIRECTORY_MAX || strlen(given) > DIRECTORY_MAX)
             status = base_error(CADRE_EINVAL, "the path is longer than %d bytes", DIRECTORY_MAX);
     }
-    if (status == CADRE_OK)
-        snprintf(run->result.path, sizeof run->result.path, "%s", given);
     free(given);
-    if (status != CADRE_OK)
+    if (status != CADRE_OK) {
+        free(full);
         return base_wrap(status, "run.storage \"%s\"", storage);
-    const char *network = base_network_filesystem(run->directory);
-    if (network)
+    }
+    const char *network = base_network_filesystem(full);
+    if (network) {
+        free(full);
         return base_error(CADRE_ENOTSUP,
                           "run.storage \"%s\" is on a network file system (%s), where SQLite's locks do not hold: choose a local directory", storage,
                           network);
+    }
+    *directory = full;
+    return CADRE_OK;
+}
+
+int run_prepare_directory(const char *storage, const char *name, bool resume, char **directory)
+{
+    int status = check_name(name);
+    if (status != CADRE_OK)
+        return status;
+    if (resume) {
+        char *path = base_sprintf("%s/%s/cadre.db", storage, name);
+        bool there = path && base_exists(path);
+        free(path);
+        if (!there)
+            return base_error(CADRE_ENOENT, "nothing to resume: there is no run \"%s\" in %s", name, storage);
+    }
+    return make_directory(storage, name, directory);
+}
+
+/* In a store of its own the record is on disk when this returns; in a shared one its owner commits for many at once. */
+static int commit_durable(trainer_run *run)
+{
+    if (!run->wants_durable)
+        return tracking_commit(run->store, true);
+    *run->wants_durable = true;
     return CADRE_OK;
 }
 
@@ -130,6 +157,24 @@ static int close_lost_attempt(trainer_run *run, const tracking_trial *trial)
     return tracking_attempt_end(run->store, trial->id, trial->attempts - 1, "lost", -1, "", 0, 0, "the controller ended without a word");
 }
 
+/* A trial that was interrupted and is not taken up: it has failed, and what its attempt left half done goes. */
+static int abandon(trainer_run *run, const tracking_trial *trial)
+{
+    run->trial = trial->id;
+    run->trial_number = trial->number;
+    int status = close_lost_attempt(run, trial);
+    if (status == CADRE_OK)
+        status = tracking_trial_finish(run->store, trial->id, TRACKING_FAIL, false, 0, "interrupted, and a new run was begun");
+    if (status == CADRE_OK)
+        status = enter_trial_directory(run);
+    if (status == CADRE_OK)
+        status = run_files_sweep(run);
+    if (status == CADRE_OK)
+        status = run_files_roll_back(run, trial->last_report);
+    run->trial = run->trial_number = 0;
+    return status;
+}
+
 /*
  * Which trial is it? Interrupted: the same one goes on. Finished or failed: its rows are never written again (readers cache them), so
  * it is taken up as a new trial, made when there is something to record.
@@ -158,9 +203,7 @@ static int settle_trial(trainer_run *run, bool resume_unfinished)
         return enter_trial_directory(run);
     } else {
         if (last.state == TRACKING_RUNNING)
-            status = close_lost_attempt(run, &last);
-        if (status == CADRE_OK && last.state == TRACKING_RUNNING)
-            status = tracking_trial_finish(run->store, last.id, TRACKING_FAIL, false, 0, "interrupted, and a new run was begun");
+            status = abandon(run, &last);
         if (status == CADRE_OK)
             status = make_trial(run);
     }
@@ -175,17 +218,9 @@ int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool 
     progress_init(&run->progress, trainer->run.progress);
     const char *name = trainer->run.name ? trainer->run.name : "run";
     const char *storage = trainer->run.storage ? trainer->run.storage : "runs";
-    int status = check_name(name);
-    if (status != CADRE_OK)
-        return status;
-    if (trainer->run.resume == CADRE_RESUME_LAST) {
-        char *path = base_sprintf("%s/%s/cadre.db", storage, name);
-        bool there = path && base_exists(path);
-        free(path);
-        if (!there)
-            return base_error(CADRE_ENOENT, "nothing to resume: there is no run \"%s\" in %s", name, storage);
-    }
-    status = make_directory(run, storage, name);
+    int status = run_prepare_directory(storage, name, trainer->run.resume == CADRE_RESUME_LAST, &run->directory);
+    if (status == CADRE_OK)
+        snprintf(run->result.path, sizeof run->result.path, "%s/%s", storage, name);
     char *path = status == CADRE_OK ? base_path_join(run->directory, "cadre.db") : NULL;
     if (status == CADRE_OK)
         status = path ? tracking_open(path, &run->store) : CADRE_ENOMEM;
@@ -202,6 +237,20 @@ int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool 
         status = settle_trial(run, resume_unfinished);
     if (status == CADRE_OK)
         status = tracking_commit(run->store, true);
+    if (status != CADRE_OK)
+        run_close(run);
+    return status;
+}
+
+int run_open_trial(trainer_run *run, const cadre_trainer *trainer, const run_shared *shared, int64_t trial, int64_t number, int attempts,
+                   double begun)
+{
+    *run = (trainer_run){.trainer = trainer, .begun = begun, .store = shared->store, .experiment = shared->experiment, .trial = trial,
+                         .trial_number = number, .attempt = attempts, .wants_durable = shared->wants_durable};
+    progress_init(&run->progress, CADRE_PROGRESS_NONE);
+    set_objective(run, trainer->run.metric);
+    run->directory = base_strdup(shared->directory);
+    int status = run->directory ? enter_trial_directory(run) : CADRE_ENOMEM;
     if (status != CADRE_OK)
         run_close(run);
     return status;
@@ -388,7 +437,7 @@ int run_attempt_begin(trainer_run *run, int world, const char *launcher)
     if (status == CADRE_OK && run->trial)
         status = record_attempt(run);
     if (status == CADRE_OK)
-        status = tracking_commit(run->store, true);
+        status = commit_durable(run);
     if (status != CADRE_OK)
         return status;
     progress_attempt(&run->progress);
@@ -539,7 +588,7 @@ int run_attempt_end(trainer_run *run, const run_ending *ending)
         status = tracking_attempt_end(run->store, run->trial, run->attempt, ending->cause, ending->rank, ending->host,
                                       ending->exit_code, ending->signal, ending->detail);
     if (status == CADRE_OK)
-        status = tracking_commit(run->store, true);
+        status = commit_durable(run);
     run->attempt++;
     return status;
 }
@@ -556,6 +605,10 @@ int run_finish(trainer_run *run, int status, const char *reason)
         run->result.trial = run->parent_number;
         return recorded == CADRE_OK ? base_remove_tree(run->trial_directory) : recorded;
     }
+    if (status < 0 && run->attempts_made == 0)
+        return recorded; /* it could not even begin: the trial is as it was */
+    if (recorded == CADRE_OK)
+        recorded = run_files_sweep(run);
     if (recorded == CADRE_OK && status == CADRE_STOP)
         recorded = tracking_trial_note(run->store, run->trial, "paused");
     else if (recorded == CADRE_OK && status == CADRE_OK)
@@ -578,7 +631,8 @@ int run_tick(trainer_run *run, int *due_ms)
 
 void run_close(trainer_run *run)
 {
-    tracking_close(run->store);
+    if (!run->wants_durable)
+        tracking_close(run->store);
     free(run->directory);
     free(run->trial_directory);
     run->store = NULL;

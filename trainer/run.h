@@ -12,9 +12,18 @@
 
 #include <jansson.h>
 
+/** An experiment that several runs (trials) share: who owns it opens, commits and closes the store. */
+typedef struct run_shared {
+    tracking_store *store;
+    int64_t experiment;
+    const char *directory;
+    bool *wants_durable; /* set when the next commit of the store should wait for the disk */
+} run_shared;
+
 typedef struct trainer_run {
     const cadre_trainer *trainer;
     tracking_store *store;
+    bool *wants_durable; /* of a shared store; NULL: the store is the run's own */
     char *directory;       /* <storage>/<experiment>, as a full path: workers may be somewhere else */
     char *trial_directory; /* <storage>/<experiment>/trial-00000, there before the trial is made */
     int64_t experiment;
@@ -48,6 +57,16 @@ typedef struct trainer_run {
 
 /** Open or make the experiment and settle which trial this is. `begun`: base_now() at the call of fit. Errors as cadre_trainer_fit has them. */
 int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool resume_unfinished);
+
+/**
+ * Open as one trial of a shared experiment: row `trial`, number `number`, of which `attempts` were begun. Its final state is the owner's
+ * to record (run_finish is not for it). `trainer` is borrowed; its run.metric names the objective.
+ */
+int run_open_trial(trainer_run *run, const cadre_trainer *trainer, const run_shared *shared, int64_t trial, int64_t number, int attempts,
+                   double begun);
+
+/** The checks of name and storage that run_open makes, and the experiment's directory as a full path (free() it). `resume`: it must be there. */
+int run_prepare_directory(const char *storage, const char *name, bool resume, char **directory);
 
 /** Begin an attempt of `world` workers: picks the newest checkpoint that passes its hashes (a damaged one is passed over and said) and rolls
  *  the record back to it. */

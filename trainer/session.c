@@ -36,6 +36,7 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
         .report = message_int(start, "report", 0),
         .step = message_int(start, "step", 0),
         .every_steps = message_int(start, "every", 0),
+        .sync = message_int(start, "sync", 0) != 0,
         .next_checkpoint = message_int(start, "next", 1),
         .directory = base_strdup(message_string(start, "directory", ".")),
     };
@@ -83,27 +84,31 @@ int session_gather(cadre_session *session, const void *mine, void *all, size_t n
     return cadre_all_gather(session->comm, mine, all, nbytes / 8, CADRE_INT64);
 }
 
-/* One status from the statuses of all ranks: 0 when all succeeded, else the lowest rank's failure, said on every rank. */
+/*
+ * One status from the statuses of all ranks: the lowest failed rank's failure, said on every rank; else CADRE_STOP when any rank has it; else
+ * CADRE_OK.
+ */
 static int agree_status(cadre_session *session, int status, const char *what)
 {
     int64_t mine = status, *all = base_malloc((size_t)session->world * sizeof *all);
     char own[512];
-    snprintf(own, sizeof own, "%s", status ? cadre_error_message() : "");
+    snprintf(own, sizeof own, "%s", status < 0 ? cadre_error_message() : "");
     if (!all)
         return CADRE_ENOMEM;
-    int gathered = session_gather(session, &mine, all, sizeof mine);
+    int agreed = session_gather(session, &mine, all, sizeof mine);
     int failed = -1;
-    for (int rank = session->world - 1; gathered == CADRE_OK && rank >= 0; rank--)
-        if (all[rank] != CADRE_OK)
-            failed = rank;
-    int agreed = gathered != CADRE_OK ? gathered : failed < 0 ? CADRE_OK : (int)all[failed];
+    for (int rank = session->world - 1; agreed >= 0 && rank >= 0; rank--) {
+        failed = all[rank] < 0 ? rank : failed;
+        agreed = all[rank] == CADRE_STOP ? CADRE_STOP : agreed;
+    }
+    int failure = failed >= 0 ? (int)all[failed] : CADRE_OK;
     free(all);
-    if (gathered == CADRE_OK && status != CADRE_OK)
+    if (agreed >= 0 && status < 0)
         return base_error(status, "%s", own);
-    if (gathered == CADRE_OK && failed >= 0)
-        session->others_failure = agreed;
-    if (gathered == CADRE_OK && failed >= 0)
-        return base_error(agreed, "%s failed on rank %d (%s)", what, failed, cadre_status_text(agreed));
+    if (agreed >= 0 && failed >= 0)
+        session->others_failure = failure;
+    if (agreed >= 0 && failed >= 0)
+        return base_error(failure, "%s failed on rank %d (%s)", what, failed, cadre_status_text(failure));
     return agreed;
 }
 
@@ -181,23 +186,25 @@ int session_save(cadre_session *session, cadre_state *state, json_t **body, int 
     return CADRE_OK;
 }
 
-/* Rank 0 sends `message`; with a checkpoint in it, the record's answer is waited for and told to all. */
-static int record(cadre_session *session, int status, json_t *message, bool checkpoint)
+/* Rank 0 sends `message`; with `answered`, waits for what the record says to it, which all ranks then know: CADRE_OK, CADRE_STOP or a failure. */
+static int record(cadre_session *session, int status, json_t *message, bool answered)
 {
     if (session->rank == 0 && status == CADRE_OK) {
         status = message ? session->link->send(session->link, message) : base_error(CADRE_ENOMEM, "out of memory for a report");
         json_t *reply = NULL;
-        if (status == CADRE_OK && checkpoint)
+        if (status == CADRE_OK && answered)
             status = trainer_link_await(session->link, "ack", INT64_MAX, &reply);
         if (reply) {
             status = (int)message_int(reply, "status", CADRE_EPROTO);
             if (status != CADRE_OK)
                 base_error(status, "%s", message_string(reply, "message", "the record failed"));
+            else if (message_int(reply, "stop", 0))
+                status = CADRE_STOP;
             json_decref(reply);
         }
     }
     json_decref(message);
-    return checkpoint ? agree_status(session, status, "the checkpoint") : status;
+    return answered ? agree_status(session, status, "the record") : status;
 }
 
 static int beat(cadre_session *session)
@@ -394,11 +401,11 @@ int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *me
         status = written;
     }
     json_t *message = session->rank == 0 && status == CADRE_OK ? report_message(session, metrics, values, count, body) : NULL;
-    status = record(session, status, message, state != NULL);
+    status = record(session, status, message, state != NULL || session->sync);
     BASE_FAULT("reported");
-    if (status != CADRE_OK)
+    if (status < 0)
         return status;
-    session->agreed_to_stop |= leave;
+    session->agreed_to_stop |= leave || status == CADRE_STOP;
     return session->agreed_to_stop ? CADRE_STOP : CADRE_OK;
 }
 
@@ -458,8 +465,9 @@ int cadre_step(cadre_session *session, cadre_state *state)
         else
             json_decref(body);
         status = record(session, written, message, true);
-        if (status != CADRE_OK)
+        if (status < 0)
             return status;
+        leave |= status == CADRE_STOP;
     }
     session->agreed_to_stop |= leave;
     return session->agreed_to_stop ? CADRE_STOP : CADRE_OK;

@@ -18,6 +18,7 @@ struct cadre_session {
     int64_t every_steps;       /* cadre_step saves so often; 0: never */
     int64_t steps;             /* cadre_step calls in this attempt */
     int64_t next_checkpoint;   /* number of the next directory */
+    bool sync;                 /* every report waits for the answer to it: a scheduler decides */
     bool stop_asked;           /* by the controller */
     bool agreed_to_stop;       /* the group has been told to leave */
     int others_failure;        /* what another rank failed with, as this one was told; 0: nothing */

@@ -16,21 +16,23 @@
 #include <string.h>
 #include <unistd.h>
 
-static int usable_cores(void)
+int fit_cores(void)
 {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-int fit_threads(const cadre_trainer *trainer, int world)
+int fit_threads_of(const cadre_trainer *trainer, int world, double cores)
 {
     if (trainer->scaling.cores_per_worker > 0)
         return trainer->scaling.cores_per_worker;
-    int share = usable_cores() / (world > 0 ? world : 1);
+    int share = (int)cores / (world > 0 ? world : 1);
     return share > 0 ? share : 1;
 }
 
-static int count_gpus(void)
+int fit_threads(const cadre_trainer *trainer, int world) { return fit_threads_of(trainer, world, fit_cores()); }
+
+int fit_gpus(void)
 {
     DIR *directory = opendir("/proc/driver/nvidia/gpus");
     int count = 0;
@@ -78,8 +80,8 @@ static int check(const cadre_trainer *trainer)
     if (trainer->run.progress != CADRE_PROGRESS_NONE && trainer->run.progress != CADRE_PROGRESS_AUTO)
         return base_error(CADRE_EINVAL, "run.progress is %d: give CADRE_PROGRESS_NONE or CADRE_PROGRESS_AUTO", (int)trainer->run.progress);
     double world = scaling->num_workers ? scaling->num_workers : 1;
-    if (scaling->gpus_per_worker > 0 && scaling->gpus_per_worker * world > count_gpus() + 1e-9)
-        return base_error(CADRE_EINVAL, "scaling asks for %g GPUs, this machine has %d", scaling->gpus_per_worker * world, count_gpus());
+    if (scaling->gpus_per_worker > 0 && scaling->gpus_per_worker * world > fit_gpus() + 1e-9)
+        return base_error(CADRE_EINVAL, "scaling asks for %g GPUs, this machine has %d", scaling->gpus_per_worker * world, fit_gpus());
     return CADRE_OK;
 }
 

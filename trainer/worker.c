@@ -83,15 +83,19 @@ void worker_take_signals(void)
 }
 
 /* Each rank gets its own devices before anything opens CUDA; with less than one each, neighbours share. */
-static void give_gpus(const cadre_trainer *trainer, int rank)
+static void give_gpus(const cadre_trainer *trainer, const json_t *start, int rank)
 {
     double each = trainer->scaling.gpus_per_worker;
+    const json_t *given = json_object_get(start, "gpus"); /* the devices of the whole group; without, the machine's first ones */
     if (each <= 0)
         return;
     int first = (int)floor(rank * each + 1e-9), count = each < 1 ? 1 : (int)each;
     char list[256] = "";
-    for (int i = 0; i < count; i++)
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%d", i ? "," : "", first + i);
+    for (int i = 0; i < count; i++) {
+        const json_t *device = json_array_get(given, (size_t)(first + i));
+        int number = device ? (int)json_integer_value(device) : first + i;
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%d", i ? "," : "", number);
+    }
     setenv("CUDA_VISIBLE_DEVICES", list, 1);
 }
 
@@ -102,7 +106,7 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
     cadre_config *config = NULL;
     cadre_session session;
     worker_take_signals();
-    give_gpus(trainer, oob->rank);
+    give_gpus(trainer, start, oob->rank);
     int status = cadre_comm_new(oob, &options, &comm);
     if (status != CADRE_OK)
         return base_wrap(status, "set up the worker group");

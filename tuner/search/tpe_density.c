@@ -4,10 +4,21 @@
 
 #include <string.h>
 
+/* A second copy for wider vectors is taken where the processor has them. It gives the same bits: nothing is fused, and
+ * sums keep their order. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) &&               \
+    !defined(__SANITIZE_THREAD__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
+#define INLINE static inline __attribute__((always_inline)) /* into the copy, or it would not be wide */
+
 #define LOG_SQRT_2PI 0.91893853320467274178
 
 /* exp for x <= 0, good to 1e-15 relative, 0 below -700; without branches, so that a loop over it vectorises. */
-static inline double exp_negative(double x)
+INLINE double exp_negative(double x)
 {
     double clamped = x > -700 ? x : -700;
     double shifted = clamped * 1.44269504088896340736 + 0x1.8p52; /* the nearest whole number ends up in the low bits */
@@ -96,7 +107,7 @@ static void add_stepped(const tpe_dim *dim, const tpe_column *column, int first,
     }
 }
 
-static void add_categorical(const tpe_dim *dim, const tpe_column *column, int first, int count, double at, double *sum)
+INLINE void add_categorical(const tpe_dim *dim, const tpe_column *column, int first, int count, double at, double *sum)
 {
     const double *restrict centre = column->centre + first;
     for (int k = 0; k < count; k++)
@@ -106,7 +117,7 @@ static void add_categorical(const tpe_dim *dim, const tpe_column *column, int fi
             sum[k] += dim->uniform - column->other;
 }
 
-static void add_continuous(const tpe_dim *dim, const tpe_column *column, int first, int count, double at,
+INLINE void add_continuous(const tpe_dim *dim, const tpe_column *column, int first, int count, double at,
                            double *restrict sum)
 {
     const double *restrict centre = column->centre + first, *restrict inverse = column->inverse + first;
@@ -146,7 +157,7 @@ typedef struct running_sum {
     double largest, sum;
 } running_sum;
 
-static void add_block(running_sum *total, const double *restrict exponent, const double *restrict weight, int count)
+INLINE void add_block(running_sum *total, const double *restrict exponent, const double *restrict weight, int count)
 {
     double largest = -INFINITY;
     for (int k = 0; k < count; k++)
@@ -164,7 +175,7 @@ static void add_block(running_sum *total, const double *restrict exponent, const
     }
 }
 
-static void exponents(const tpe_dim *dims, const tpe_mixture *mixture, const tpe_points *points, int point, int first,
+INLINE void exponents(const tpe_dim *dims, const tpe_mixture *mixture, const tpe_points *points, int point, int first,
                       int count, double *sum)
 {
     memcpy(sum, mixture->bias + first, (size_t)count * sizeof *sum);
@@ -184,7 +195,7 @@ static void exponents(const tpe_dim *dims, const tpe_mixture *mixture, const tpe
     }
 }
 
-void tpe_log_density(const tpe_dim *dims, const tpe_mixture *mixture, const tpe_points *points, double *out)
+WIDE void tpe_log_density(const tpe_dim *dims, const tpe_mixture *mixture, const tpe_points *points, double *out)
 {
     double block[TPE_BLOCK];
     running_sum totals[TPE_MAX_POINTS];

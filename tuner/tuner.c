@@ -1,0 +1,307 @@
+/* fit: an experiment's beginning and end. */
+#include "tuner.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "collectives/mpi_oob.h"
+#include "trainer/fit.h"
+#include "trainer/launch/launch.h"
+#include "trainer/worker.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+double tuner_elapsed(const tuner *tuner)
+{
+    return tuner->options->sim ? tuner->virtual_s : tuner->spent_s + base_now() - tuner->begun;
+}
+
+void tuner_fail(tuner *tuner, int status)
+{
+    if (tuner->status != CADRE_OK)
+        return;
+    tuner->status = status;
+    snprintf(tuner->message, sizeof tuner->message, "%s", cadre_error_message());
+    core_close(tuner->core, "an error");
+}
+
+/* ---- options ----------------------------------------------------------------------------------------------------------------------- */
+
+static int check(const cadre_tuner *options)
+{
+    if (!options->trainer)
+        return base_error(CADRE_EINVAL, "tuner.trainer is NULL: say how a trial is trained");
+    if (!options->metric || !*options->metric)
+        return base_error(CADRE_EINVAL, "tuner.metric is empty: name the metric to be made best");
+    if (!options->space)
+        return base_error(CADRE_EINVAL, "tuner.space is NULL: give the parameters to be searched");
+    if (options->num_samples < -1)
+        return base_error(CADRE_EINVAL, "tuner.num_samples is %lld: give 1 or more, or -1 for no limit", (long long)options->num_samples);
+    const cadre_stop *stop = &options->stop;
+    if (options->num_samples == -1 && !(stop->time_budget_s > 0) && !stop->has_target && !(stop->experiment_plateau_std > 0) && !stop->rule)
+        return base_error(CADRE_EINVAL, "tuner.num_samples is -1 and no rule of tuner.stop would ever end it: set time_budget_s, a target or a plateau");
+    if (options->max_concurrent < 0)
+        return base_error(CADRE_EINVAL, "tuner.max_concurrent is %d: give 1 or more, or 0 for as many as fit", options->max_concurrent);
+    if (!(options->cores >= 0) || !(options->gpus >= 0) || !(options->cores_per_trial >= 0))
+        return base_error(CADRE_EINVAL, "tuner.cores, gpus and cores_per_trial may not be negative");
+    if (options->trainer->scaling.launcher == CADRE_LAUNCH_INPROC)
+        return base_error(CADRE_EINVAL, "the inproc launcher runs one trial inside the program itself: a tuner needs fork or mpirun");
+    return CADRE_OK;
+}
+
+/* One trial must fit, or the experiment would wait for ever. */
+static int give_out_slots(tuner *tuner)
+{
+    const cadre_tuner *options = tuner->options;
+    const cadre_scaling_config *scaling = &options->trainer->scaling;
+    int world = scaling->num_workers ? scaling->num_workers : 1;
+    double cores = options->cores > 0 ? options->cores : fit_cores();
+    double gpus = options->gpus > 0 ? options->gpus : fit_gpus();
+    tuner->cores_each = options->cores_per_trial > 0 ? options->cores_per_trial : (double)(scaling->cores_per_worker > 0 ? scaling->cores_per_worker : 1) * world;
+    if (tuner->cores_each > cores && options->cores_per_trial <= 0 && scaling->cores_per_worker <= 0)
+        tuner->cores_each = cores; /* more workers than cores were asked for: one such trial at a time */
+    slots_init(&tuner->slots, cores, (int)gpus);
+    tuner_slots look = tuner->slots;
+    tuner_share share;
+    if (!slots_take(&look, tuner->cores_each, scaling->gpus_per_worker * world, &share))
+        return base_error(CADRE_EINVAL, "a trial takes %g cores and %g GPUs, but there are %g cores and %g GPUs to give out", tuner->cores_each,
+                          scaling->gpus_per_worker * world, cores, gpus);
+    return CADRE_OK;
+}
+
+/* ---- the experiment ------------------------------------------------------------------------------------------------------------------ */
+
+static int make_core(tuner *tuner)
+{
+    const cadre_tuner *options = tuner->options;
+    core_spec spec = {
+        .space = tuner->space, .search = &options->search, .scheduler = options->scheduler, .stop = &options->stop, .maximize = tuner->maximize,
+        .num_samples = options->num_samples ? options->num_samples : 1, .seed = options->seed,
+    };
+    int status = core_new(&spec, &tuner->core);
+    if (status != CADRE_OK)
+        return status;
+    const cadre_stop *stop = &options->stop;
+    bool fifo = !options->scheduler.table || options->scheduler.table == &cadre_scheduler_fifo;
+    bool rules = stop->max_iterations > 0 || stop->trial_plateau_std > 0 || stop->has_target || stop->rule;
+    const cadre_searcher_table *table = options->search.table ? options->search.table : cadre_searcher_by_name(options->search.name ? options->search.name : "random");
+    tuner->sync = !fifo || rules;
+    tuner->log_reports = tuner->sync || stop->time_budget_s > 0 || (table && table->report);
+    return CADRE_OK;
+}
+
+/* The space as it was when the experiment began; another one would make other suggestions of the same past. */
+static int check_space(tuner *tuner, bool fresh)
+{
+    char *now = cadre_space_to_json(tuner->space), *before = NULL, *changes = NULL;
+    int status = now ? CADRE_OK : CADRE_ENOMEM;
+    if (status == CADRE_OK && fresh)
+        status = tracking_experiment_set(tuner->store, tuner->experiment, "space", now);
+    else if (status == CADRE_OK)
+        status = tracking_experiment_get(tuner->store, tuner->experiment, "space", &before);
+    if (status == CADRE_OK && before)
+        status = cadre_space_changes(tuner->space, before, &changes);
+    if (status == CADRE_OK && changes)
+        status = base_error(CADRE_EINVAL, "the space has changed since %s began: %s", tuner->directory, changes);
+    free(changes);
+    free(before);
+    free(now);
+    return status;
+}
+
+static int check_seed(tuner *tuner, bool fresh)
+{
+    char text[32], *before = NULL;
+    snprintf(text, sizeof text, "%llu", (unsigned long long)tuner->options->seed);
+    if (fresh)
+        return tracking_experiment_set(tuner->store, tuner->experiment, "seed", text);
+    int status = tracking_experiment_get(tuner->store, tuner->experiment, "seed", &before);
+    if (status == CADRE_OK && before && strcmp(before, text) != 0)
+        status = base_error(CADRE_EINVAL, "%s was begun with seed %s, this is seed %s", tuner->directory, before, text);
+    free(before);
+    return status;
+}
+
+/* The rows that the replayed core's trials have in the store. */
+static int find_row(const tracking_trial *row, void *user)
+{
+    tuner *tuner = user;
+    if (row->number >= core_count(tuner->core))
+        return base_error(CADRE_EMISMATCH, "%s has trial %lld, of which its events know nothing: was it added by another program?", tuner->directory, (long long)row->number);
+    tuner_trial *trial = trial_get(tuner, row->number);
+    if (!trial)
+        return CADRE_ENOMEM;
+    trial->row = row->id;
+    trial->attempts = row->attempts;
+    return CADRE_OK;
+}
+
+static int open_experiment(tuner *tuner)
+{
+    const cadre_tuner *options = tuner->options;
+    const cadre_run_config *run = &options->trainer->run;
+    const char *name = run->name ? run->name : "run", *storage = run->storage ? run->storage : "runs";
+    int status = run_prepare_directory(storage, name, options->resume != CADRE_TUNE_NEW, &tuner->directory);
+    char *path = status == CADRE_OK ? base_path_join(tuner->directory, "cadre.db") : NULL;
+    if (status == CADRE_OK)
+        status = path ? tracking_open(path, &tuner->store) : CADRE_ENOMEM;
+    free(path);
+    if (status == CADRE_OK)
+        status = tracking_experiment(tuner->store, name, options->metric, tuner->maximize ? TRACKING_MAXIMIZE : TRACKING_MINIMIZE, &tuner->experiment);
+    if (status != CADRE_OK)
+        return status;
+    tracking_trial last;
+    int found = tracking_last_trial(tuner->store, tuner->experiment, &last);
+    bool fresh = found == CADRE_ENOENT;
+    if (!fresh && found != CADRE_OK)
+        return found;
+    if (!fresh && options->resume == CADRE_TUNE_NEW)
+        return base_error(CADRE_EEXIST, "%s has %lld trials already: resume it, or choose another name", tuner->directory, (long long)last.number + 1);
+    status = check_space(tuner, fresh);
+    if (status == CADRE_OK)
+        status = check_seed(tuner, fresh);
+    if (status == CADRE_OK && !fresh)
+        status = tuner_replay(tuner);
+    if (status == CADRE_OK && !fresh)
+        status = tracking_each_trial(tuner->store, tuner->experiment, find_row, tuner);
+    tuner->to_resume = core_count(tuner->core);
+    if (status == CADRE_OK)
+        status = tracking_commit(tuner->store, true);
+    return status;
+}
+
+/* Paused trials of which nothing more can come are pruned; only when the experiment has had all its trials. */
+static int end_left_over(tuner *tuner)
+{
+    int status = CADRE_OK;
+    if (tuner->interrupted || tuner->status != CADRE_OK || core_closed(tuner->core) || core_running(tuner->core) > 0)
+        return CADRE_OK;
+    for (int64_t number; status == CADRE_OK && (number = core_left_over(tuner->core)) >= 0;) {
+        tuner_trial *trial = trial_get(tuner, number);
+        status = trial ? trial_end(trial, CADRE_ENDED_PRUNED, "") : CADRE_ENOMEM;
+    }
+    return status;
+}
+
+static void fill_result(tuner *tuner, cadre_tuner_result *result)
+{
+    snprintf(result->path, sizeof result->path, "%s", tuner->directory ? tuner->directory : "");
+    result->best = -1;
+    result->best_value = NAN;
+    if (!tuner->core)
+        return;
+    result->trials = core_count(tuner->core);
+    for (int64_t i = 0; i < result->trials; i++) {
+        core_state state = core_get(tuner->core, i)->state;
+        result->complete += state == CORE_COMPLETE;
+        result->pruned += state == CORE_PRUNED;
+        result->failed += state == CORE_FAILED;
+        result->paused += state == CORE_PAUSED || state == CORE_RUNNING;
+    }
+    result->best = core_best(tuner->core);
+    result->wall_s = base_now() - tuner->begun;
+    result->interrupted = tuner->interrupted;
+    snprintf(result->stop_reason, sizeof result->stop_reason, "%s", core_closed(tuner->core) ? core_closed(tuner->core) : "");
+    tuner_trial *best = result->best >= 0 ? trial_get(tuner, result->best) : NULL;
+    if (!best)
+        return;
+    result->best_value = core_get(tuner->core, result->best)->value;
+    char *config = cadre_config_to_json(best->config);
+    if (config)
+        (void)cadre_config_from_json(config, &result->best_config);
+    free(config);
+    tracking_checkpoint *list = NULL;
+    int count = 0;
+    if (tracking_checkpoints(tuner->store, best->row, &list, &count) == CADRE_OK && count > 0)
+        snprintf(result->best_checkpoint, sizeof result->best_checkpoint, "%s/%s", tuner->directory, list[count - 1].path);
+    free(list);
+}
+
+static void close_experiment(tuner *tuner)
+{
+    for (int64_t i = 0; i < tuner->capacity; i++)
+        trial_free(tuner->trials[i]);
+    free(tuner->trials);
+    tracking_close(tuner->store);
+    core_free(tuner->core);
+    cadre_space_free(tuner->space);
+    free(tuner->directory);
+}
+
+static int run_experiment(tuner *tuner, zygote *zygote, cadre_tuner_result *result)
+{
+    int status = give_out_slots(tuner);
+    if (status == CADRE_OK)
+        status = cadre_space_new(tuner->options->space, &tuner->space);
+    if (status == CADRE_OK)
+        status = make_core(tuner);
+    if (status == CADRE_OK)
+        status = open_experiment(tuner);
+    if (status == CADRE_OK)
+        status = tuner->options->sim ? tuner_simulate(tuner) : tuner_loop(tuner, zygote);
+    if (status == CADRE_OK)
+        status = end_left_over(tuner);
+    if (tuner->store) {
+        int committed = tracking_commit(tuner->store, true);
+        status = status == CADRE_OK ? committed : status;
+    }
+    char message[BASE_ERROR_MAX];
+    snprintf(message, sizeof message, "%s", cadre_error_message());
+    if (tuner->core && tuner->store)
+        table_summary(tuner);
+    fill_result(tuner, result);
+    return status == CADRE_OK ? CADRE_OK : base_error(status, "%s", message);
+}
+
+static int run_forked(int rank, int attempt, int control_fd, void *user) { return worker_run(user, rank, attempt, control_fd); }
+
+static int start(const cadre_tuner *options, cadre_tuner_result *result)
+{
+    tuner tuner = {.options = options, .begun = base_now(), .maximize = options->mode != CADRE_MIN, .live = isatty(STDOUT_FILENO)};
+    zygote zygote = {.fd = -1};
+    const char *what;
+    int rank, world;
+    if (worker_is_executed(options->trainer->run.name ? options->trainer->run.name : "run")) {
+        int code = worker_run_executed(options->trainer);
+        fflush(NULL);
+        _exit(code);
+    }
+    if (collectives_mpi_present(&rank, &world))
+        return base_error(CADRE_ENOTSUP, "a tuner starts its own workers: start the program without mpirun or srun, and set scaling.launcher to CADRE_LAUNCH_MPIRUN for trials under MPI");
+    int status = CADRE_OK;
+    if (!options->sim && options->trainer->scaling.launcher != CADRE_LAUNCH_MPIRUN && !launch_cannot_fork(&what))
+        status = zygote_start(&zygote, run_forked, (void *)(uintptr_t)options->trainer);
+    if (status == CADRE_OK)
+        status = run_experiment(&tuner, &zygote, result);
+    char message[BASE_ERROR_MAX];
+    snprintf(message, sizeof message, "%s", cadre_error_message());
+    zygote_stop(&zygote);
+    close_experiment(&tuner);
+    if (status != CADRE_OK)
+        return base_error(status, "%s", message);
+    if (result->complete + result->pruned == 0 && result->failed > 0)
+        return base_error(CADRE_ETRAIN, "no trial finished: all %lld failed", (long long)result->failed);
+    return CADRE_OK;
+}
+
+int cadre_tuner_fit_sized(const cadre_tuner *tuner, size_t tuner_size, cadre_tuner_result *result, size_t result_size)
+{
+    cadre_tuner own = {0};
+    cadre_tuner_result full = {.best = -1};
+    if (!tuner || tuner_size == 0 || tuner_size > sizeof own)
+        return base_error(CADRE_EINVAL, tuner ? "the program was built with a newer Cadre than it runs with" : "cadre_tuner_fit: tuner is NULL");
+    memcpy(&own, tuner, tuner_size);
+    int status = check(&own);
+    if (status == CADRE_OK)
+        status = start(&own, &full);
+    if (result)
+        memcpy(result, &full, result_size < sizeof full ? result_size : sizeof full);
+    else
+        cadre_config_free(full.best_config);
+    return status;
+}
