@@ -357,7 +357,7 @@ static void check_trial_directory(const char *name, int trial)
     int checkpoints = 0;
     for (struct dirent *entry; (entry = readdir(directory));) {
         if (strncmp(entry->d_name, "checkpoint-", 11) == 0) {
-            snprintf(sql, sizeof sql, "SELECT count(*) FROM cadre_checkpoints WHERE path = 'trial-%05d/%.100s'", trial, entry->d_name);
+            snprintf(sql, sizeof sql, "SELECT count(DISTINCT path) FROM cadre_checkpoints WHERE path = 'trial-%05d/%.100s'", trial, entry->d_name);
             if (store_int(name, sql) != 1)
                 fail_msg("run %s: %s is not recorded", name, entry->d_name);
             checkpoints++;
@@ -367,7 +367,7 @@ static void check_trial_directory(const char *name, int trial)
         }
     }
     closedir(directory);
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM cadre_checkpoints JOIN trials USING (trial_id) WHERE number = %d AND path LIKE 'trial-%05d/%%'", trial, trial);
+    snprintf(sql, sizeof sql, "SELECT count(DISTINCT path) FROM cadre_checkpoints WHERE path LIKE 'trial-%05d/%%'", trial); /* a later trial may list them, too */
     assert_int_equal(store_int(name, sql), checkpoints);
 }
 

@@ -1,0 +1,208 @@
+/* Asked to end, once and twice, by people and by service managers; workers that hang or do not listen. */
+#include "support.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void wait_for_reports(const char *name, int reports) { wait_for_lines(in_scratch("runs/%s/trial-00000/result.json", name), reports); }
+
+static void assert_stopped_and_resumable(const char *name, const char *words, const char *undisturbed, int world)
+{
+    char all[300];
+    assert_string_equal(job_answer(name, "status"), "OK");
+    assert_string_equal(job_answer(name, "stopped"), "1");
+    assert_string_equal(store_text(name, "SELECT state FROM trials"), "RUNNING");
+    assert_string_equal(store_text(name, "SELECT detail FROM cadre_trials"), "paused");
+    assert_string_equal(store_text(name, "SELECT cause FROM cadre_attempts ORDER BY attempt DESC"), "stopped");
+    assert_run_clean(name);
+    snprintf(all, sizeof all, "%s resume=1", words);
+    job_expect(name, all, "OK");
+    assert_string_equal(job_answer(name, "stopped"), "0");
+    assert_string_equal(store_text(name, "SELECT state FROM trials"), "COMPLETE");
+    assert_run_clean(name);
+    assert_same_final(name, undisturbed, world);
+    char *reports = store_reports(name, 0), *expected = store_reports(undisturbed, 0);
+    assert_string_equal(reports, expected);
+    free(reports);
+    free(expected);
+}
+
+static void once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *words;
+        int world, signal_number;
+    } ways[] = {
+        {"int", "workers=2 sleep_us=20000", 2, SIGINT},
+        {"term", "workers=2 sleep_us=20000 every=2", 2, SIGTERM},
+        {"exec", "workers=2 sleep_us=20000 thread=1", 2, SIGINT},
+        {"mpirun", "workers=2 sleep_us=20000 launcher=mpirun", 2, SIGTERM},
+        {"inproc-int", "launcher=inproc sleep_us=20000", 1, SIGINT},
+        {"inproc-term", "launcher=inproc sleep_us=20000", 1, SIGTERM},
+        {"reports-only", "workers=2 sleep_us=20000 stepping=0", 2, SIGINT},
+    };
+    job_expect("undisturbed1", "workers=1", "OK");
+    job_expect("undisturbed2", "workers=2", "OK");
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        job job = job_start(ways[i].name, ways[i].words);
+        wait_for_reports(ways[i].name, 1);
+        usleep(30000);
+        kill(job.pid, ways[i].signal_number);
+        job_wait(&job, 20);
+        assert_int_equal(job.wait_status, 0);
+        if (strcmp(ways[i].name, "reports-only") != 0) { /* between two reports: saved at the step where the wish was agreed on */
+            assert_int_equal(store_int(ways[i].name, "SELECT max(report) FROM cadre_reports"), 1);
+            assert_true(store_int(ways[i].name, "SELECT count(*) FROM cadre_checkpoints") >= 2);
+        }
+        assert_stopped_and_resumable(ways[i].name, ways[i].words, ways[i].world == 1 ? "undisturbed1" : "undisturbed2", ways[i].world);
+    }
+}
+
+/* All times from the start on: there is always something sensible left. */
+static void at_any_time(void **state)
+{
+    (void)state;
+    job_expect("undisturbed", "workers=2", "OK");
+    for (int i = 0; i < 16; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "t%d", i);
+        job job = job_start(name, i % 2 ? "workers=2 sleep_us=4000" : "workers=2 sleep_us=4000 thread=1");
+        usleep(1000u * (unsigned)(i * 5));
+        kill(job.pid, SIGINT);
+        job_wait(&job, 20);
+        if (WIFSIGNALED(job.wait_status) || strcmp(job_answer(name, "status"), "") == 0)
+            continue; /* before fit took the signal over; the program's own way with it */
+        assert_string_equal(job_answer(name, "status"), "OK");
+        assert_run_clean(name);
+        if (strcmp(job_answer(name, "stopped"), "1") == 0)
+            job_expect(name, "workers=2 resume=1", "OK");
+        assert_same_final(name, "undisturbed", 2);
+    }
+}
+
+static void twice(void **state)
+{
+    (void)state;
+    job_expect("undisturbed", "workers=2", "OK");
+    job job = job_start("twice", "workers=2 act=spin act_rank=1 act_step=7 act_attempt=0 grace=60");
+    wait_for_reports("twice", 1);
+    usleep(20000);
+    double begun = seconds_now();
+    kill(job.pid, SIGINT);
+    usleep(100000);
+    kill(job.pid, SIGINT);
+    job_wait(&job, 20);
+    assert_true(seconds_now() - begun < 3);
+    assert_stopped_and_resumable("twice", "workers=2", "undisturbed", 2);
+}
+
+/* One that does not listen is ended: after the grace SIGTERM, 5 s later SIGKILL. */
+static void grace_runs_out(void **state)
+{
+    (void)state;
+    job_expect("undisturbed", "workers=2 epochs=40", "OK");
+    double begun = seconds_now();
+    job job = job_start("ignores", "workers=2 act=ignore epochs=100000 sleep_us=1000 grace=0.3");
+    wait_for_reports("ignores", 1);
+    kill(job.pid, SIGTERM);
+    job_wait(&job, 20);
+    assert_true(seconds_now() - begun < 10);
+    assert_string_equal(job_answer("ignores", "stopped"), "1");
+    assert_string_equal(store_text("ignores", "SELECT cause FROM cadre_attempts"), "stopped");
+    assert_non_null(strstr(store_text("ignores", "SELECT detail FROM cadre_attempts"), "did not leave in time"));
+    assert_run_clean("ignores");
+}
+
+/* A service manager, or a batch system, sends it to every process at once. */
+static void signal_descendants(pid_t parent, int signal_number)
+{
+    DIR *directory = opendir("/proc");
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        char path[300], text[512] = "";
+        pid_t pid = (pid_t)atoi(entry->d_name), of = 0;
+        snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+        FILE *file = pid > 1 ? fopen(path, "r") : NULL;
+        if (!file)
+            continue;
+        if (fgets(text, sizeof text, file) && strrchr(text, ')') && sscanf(strrchr(text, ')'), ") %*c %d", &of) == 1 && of == parent) {
+            kill(pid, signal_number);
+            signal_descendants(pid, signal_number);
+        }
+        fclose(file);
+    }
+    closedir(directory);
+}
+
+static void everybody_is_told(void **state)
+{
+    (void)state;
+    job_expect("undisturbed", "workers=2", "OK");
+    static const char *const words[] = {"workers=2 sleep_us=10000", "workers=2 sleep_us=10000 thread=1"};
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "exec" : "fork";
+        job job = job_start(name, words[i]);
+        wait_for_reports(name, 1);
+        signal_descendants(job.pid, SIGTERM); /* first those, so that the controller knows nothing of it */
+        usleep(20000);
+        kill(job.pid, SIGTERM);
+        job_wait(&job, 20);
+        assert_stopped_and_resumable(name, words[i], "undisturbed", 2);
+    }
+    job_expect("by-worker", "workers=1 thread=1 act=term-controller act_step=7", "OK");
+    assert_string_equal(job_answer("by-worker", "stopped"), "1");
+}
+
+static void hung(void **state)
+{
+    (void)state;
+    job_expect("undisturbed", "workers=2", "OK");
+    static const char *const launchers[] = {"launcher=fork", "launcher=mpirun"};
+    for (int i = 0; i < 2; i++)
+        for (int rank = 0; rank < (i ? 1 : 2); rank++) {
+            char name[32], words[200], sql[200];
+            snprintf(name, sizeof name, "hung%d%d", i, rank);
+            snprintf(words, sizeof words, "workers=2 %s failures=1 hang=1.5 act=stop act_attempt=0 act_step=7 act_rank=%d", launchers[i], rank);
+            job_expect(name, words, "OK");
+            assert_same_final(name, "undisturbed", 2);
+            assert_run_clean(name);
+            snprintf(sql, sizeof sql, "SELECT count(*) FROM cadre_attempts WHERE attempt = 0 AND cause = 'hung' AND \"rank\" = %d AND detail LIKE '%%is stopped%%'", rank);
+            if (store_int(name, sql) != 1)
+                fail_msg("recorded as %s", store_text(name, "SELECT cause || ' ' || detail FROM cadre_attempts WHERE attempt = 0"));
+        }
+    job_expect("spins", "workers=2 hang=1.5 act=spin act_step=7 act_rank=1", "ETRAIN");
+    assert_string_equal(store_text("spins", "SELECT cause FROM cadre_attempts"), "hung");
+    assert_non_null(strstr(job_answer("spins", "message"), "made no progress for"));
+    /* Reports are signs of life on every rank, also without steps. */
+    job_expect("slow", "workers=2 hang=1.2 steps=1 epochs=25 sleep_us=100000 stepping=1", "OK");
+    job_expect("reports", "workers=2 hang=1.2 steps=1 epochs=25 sleep_us=100000 stepping=0", "OK");
+}
+
+/* Programs started with their children's deaths ignored, as some supervisors do. */
+static void children_ignored(void **state)
+{
+    (void)state;
+    job_expect("fork", "workers=2 ignore_children=1", "OK");
+    job_expect("exec", "workers=2 ignore_children=1 thread=1", "OK");
+    job_expect("killed", "workers=2 ignore_children=1 fault=step:4:kill@1", "ETRAIN");
+    assert_string_equal(job_answer("killed", "message"), "rank 1 was killed by signal 9 (Killed)");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(once, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(at_any_time, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(twice, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(grace_runs_out, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(everybody_is_told, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(hung, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(children_ignored, scratch_make, scratch_remove),
+    };
+    return cmocka_run_group_tests_name("trainer: stop", tests, NULL, NULL);
+}
