@@ -125,12 +125,12 @@ static int settle(tuner_trial *trial, bool left)
     if (decision == CADRE_DECIDE_PAUSE) {
         core_paused(tuner->core, trial->number);
         int status = event_pause(tuner, trial->number);
-        return status == CADRE_OK ? tracking_trial_note(tuner->store, trial->row, "paused") : status;
+        return status == CADRE_OK ? tracking_trial_note(tuner->store, trial_row(trial), "paused") : status;
     }
     if (decision == CADRE_DECIDE_STOP)
         return trial_end(trial, CADRE_ENDED_PRUNED, "");
     if (decision == CADRE_DECIDE_GO_ON && left && tuner->interrupted)
-        return tracking_trial_note(tuner->store, trial->row, "paused"); /* it goes on when the experiment is resumed */
+        return tracking_trial_note(tuner->store, trial_row(trial), "paused"); /* it goes on when the experiment is resumed */
     return trial_end(trial, CADRE_ENDED_COMPLETE, "");
 }
 
@@ -142,7 +142,7 @@ static int take_failure(struct loop *loop, tuner_trial *trial, const group_outco
     int allowed = tuner->options->trainer->failure.max_failures;
     trial->failures++;
     if (tuner->interrupted)
-        return tracking_trial_note(tuner->store, trial->row, "interrupted");
+        return tracking_trial_note(tuner->store, trial_row(trial), "interrupted");
     if (outcome->status == CADRE_ETRAIN && (allowed < 0 || trial->failures <= allowed) && !core_closed(tuner->core))
         return start_trial(loop, trial);
     int status = trial_end(trial, CADRE_ENDED_FAILED, outcome->detail);
@@ -167,9 +167,13 @@ static void on_end(trainer_group *group, const group_outcome *outcome)
     slots_give_back(&tuner->slots, &trial->share);
     if (status == CADRE_OK)
         status = own.status == CADRE_OK || own.status == CADRE_STOP ? settle(trial, own.status == CADRE_STOP) : take_failure(loop, trial, &own);
-    if (!trial->group && trial->run_open) {
-        run_close(&trial->run);
+    if (!trial->group) {
+        core_state state = core_get(tuner->core, trial->number)->state;
+        if (trial->run_open)
+            run_close(&trial->run);
         trial->run_open = false;
+        if (state != CORE_RUNNING && state != CORE_PAUSED)
+            trial_forget(tuner, trial->number);
     }
     if (status != CADRE_OK)
         tuner_fail(tuner, status);
@@ -183,7 +187,7 @@ static int open_run(tuner_trial *trial)
     if (trial->run_open)
         return CADRE_OK;
     run_shared shared = {.store = tuner->store, .experiment = tuner->experiment, .directory = tuner->directory, .wants_durable = &tuner->wants_durable};
-    int status = run_open_trial(&trial->run, &trial->trainer, &shared, trial->row, trial->number, trial->attempts, base_now());
+    int status = run_open_trial(&trial->run, &trial->trainer, &shared, trial_row(trial), trial->number, trial->attempts, base_now());
     trial->run_open = status == CADRE_OK;
     return status;
 }

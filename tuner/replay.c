@@ -16,8 +16,7 @@ static int write_event(tuner *tuner, int64_t number, const char *kind, json_t *b
     json_decref(body);
     if (!text)
         return base_error(CADRE_ENOMEM, "out of memory for an event");
-    const tuner_trial *trial = tuner->trials[number];
-    int status = tracking_event(tuner->store, tuner->experiment, trial ? trial->row : 0, kind, text, NULL);
+    int status = tracking_event(tuner->store, tuner->experiment, tuner->rows[number], kind, text, NULL);
     free(text);
     return status;
 }

@@ -5,8 +5,8 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* A trial that runs: its next report comes at `due` on the virtual clock. */
 struct running {
@@ -84,12 +84,12 @@ static int plan(struct sim *sim, tuner_trial *trial)
 static int begin_attempt(tuner_trial *trial)
 {
     tuner *tuner = trial->tuner;
-    return tracking_attempt_begin(tuner->store, trial->row, trial->attempts++, 1, "sim", "none", trial->heard, 0);
+    return tracking_attempt_begin(tuner->store, trial_row(trial), trial->attempts++, 1, "sim", "none", trial->heard, 0);
 }
 
 static int end_attempt(const tuner_trial *trial, const char *cause)
 {
-    return tracking_attempt_end(trial->tuner->store, trial->row, trial->attempts - 1, cause, -1, "", 0, 0, "");
+    return tracking_attempt_end(trial->tuner->store, trial_row(trial), trial->attempts - 1, cause, -1, "", 0, 0, "");
 }
 
 static int fill(struct sim *sim)
@@ -116,6 +116,19 @@ static int fill(struct sim *sim)
     return status;
 }
 
+static int end_trial(tuner_trial *trial, cadre_trial_end end, const char *cause)
+{
+    tuner *tuner = trial->tuner;
+    int64_t number = trial->number;
+    char reason[sizeof trial->reason];
+    snprintf(reason, sizeof reason, "%s", trial->reason);
+    int status = end_attempt(trial, cause);
+    if (status == CADRE_OK)
+        status = trial_end(trial, end, reason);
+    trial_forget(tuner, number);
+    return status;
+}
+
 /* The report that is due. */
 static int step(struct sim *sim)
 {
@@ -124,14 +137,12 @@ static int step(struct sim *sim)
     tuner_trial *trial = tuner->trials[due.trial];
     sim->now = due.due;
     tuner->virtual_s = sim->now;
-    if (due.outcome < 0) {
-        int status = end_attempt(trial, "failed");
-        return status == CADRE_OK ? trial_end(trial, CADRE_ENDED_FAILED, trial->reason) : status;
-    }
+    if (due.outcome < 0)
+        return end_trial(trial, CADRE_ENDED_FAILED, "failed");
     tracking_metric row = {tuner->options->metric, due.value};
     cadre_metric metric = {.name = row.name, .value = due.value};
     cadre_decision decision;
-    int status = tracking_report(tuner->store, trial->row, trial->attempts - 1, due.report, due.report, &row, 1);
+    int status = tracking_report(tuner->store, trial_row(trial), trial->attempts - 1, due.report, due.report, &row, 1);
     trial_report(trial, due.report, &metric, 1, &decision);
     trial->ran_s += sim->now - trial->begun;
     if (status != CADRE_OK)
@@ -140,14 +151,15 @@ static int step(struct sim *sim)
         decision = CADRE_DECIDE_COMPLETE;
     if (decision == CADRE_DECIDE_GO_ON)
         return plan(sim, trial);
-    status = end_attempt(trial, decision == CADRE_DECIDE_COMPLETE ? "finished" : "stopped");
+    if (decision == CADRE_DECIDE_STOP)
+        return end_trial(trial, CADRE_ENDED_PRUNED, "stopped");
+    if (decision == CADRE_DECIDE_COMPLETE)
+        return end_trial(trial, CADRE_ENDED_COMPLETE, "finished");
+    status = end_attempt(trial, "stopped");
     if (status != CADRE_OK)
         return status;
-    if (decision == CADRE_DECIDE_PAUSE) {
-        core_paused(tuner->core, trial->number);
-        return event_pause(tuner, trial->number);
-    }
-    return trial_end(trial, decision == CADRE_DECIDE_STOP ? CADRE_ENDED_PRUNED : CADRE_ENDED_COMPLETE, "");
+    core_paused(tuner->core, trial->number);
+    return event_pause(tuner, trial->number);
 }
 
 int tuner_simulate(tuner *tuner)

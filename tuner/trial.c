@@ -21,8 +21,13 @@ static int make_room(tuner *tuner, int64_t number)
     tuner_trial **trials = base_realloc(tuner->trials, (size_t)capacity * sizeof *trials);
     if (!trials)
         return CADRE_ENOMEM;
-    memset(trials + tuner->capacity, 0, (size_t)(capacity - tuner->capacity) * sizeof *trials);
     tuner->trials = trials;
+    int64_t *rows = base_realloc(tuner->rows, (size_t)capacity * sizeof *rows);
+    if (!rows)
+        return CADRE_ENOMEM;
+    tuner->rows = rows;
+    memset(trials + tuner->capacity, 0, (size_t)(capacity - tuner->capacity) * sizeof *trials);
+    memset(rows + tuner->capacity, 0, (size_t)(capacity - tuner->capacity) * sizeof *rows);
     tuner->capacity = capacity;
     return CADRE_OK;
 }
@@ -62,6 +67,14 @@ void trial_free(tuner_trial *trial)
     free(trial);
 }
 
+void trial_forget(tuner *tuner, int64_t number)
+{
+    trial_free(tuner->trials[number]);
+    tuner->trials[number] = NULL;
+}
+
+int64_t trial_row(const tuner_trial *trial) { return trial->tuner->rows[trial->number]; }
+
 /* What the store keeps of each value of the config: Optuna's distribution where it is a dimension. */
 static int describe_params(tuner_trial *trial, tracking_param *params, char **texts, int count)
 {
@@ -93,7 +106,7 @@ int trial_add(tuner_trial *trial)
     int64_t number = -1;
     int status = params && texts ? describe_params(trial, params, texts, count) : CADRE_ENOMEM;
     if (status == CADRE_OK)
-        status = tracking_trial_add(tuner->store, tuner->experiment, params, count, 0, &trial->row, &number);
+        status = tracking_trial_add(tuner->store, tuner->experiment, params, count, 0, &tuner->rows[trial->number], &number);
     if (status == CADRE_OK && number != trial->number)
         status = base_error(CADRE_ECORRUPT, "%s: the next trial has number %lld there, %lld here: has another program added trials?", tuner->directory,
                             (long long)number, (long long)trial->number);
@@ -145,7 +158,7 @@ int trial_end(tuner_trial *trial, cadre_trial_end end, const char *reason)
         status = event_end(tuner, trial->number, end);
     tracking_state state = end == CADRE_ENDED_COMPLETE ? TRACKING_COMPLETE : end == CADRE_ENDED_PRUNED ? TRACKING_PRUNED : TRACKING_FAIL;
     if (status == CADRE_OK)
-        status = tracking_trial_finish(tuner->store, trial->row, state, state != TRACKING_FAIL, seen->value, reason);
+        status = tracking_trial_finish(tuner->store, trial_row(trial), state, state != TRACKING_FAIL, seen->value, reason);
     tuner->wants_durable = true;
     table_trial_ended(tuner, trial, end);
     return status;

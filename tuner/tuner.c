@@ -136,8 +136,11 @@ static int find_row(const tracking_trial *row, void *user)
     tuner_trial *trial = trial_get(tuner, row->number);
     if (!trial)
         return CADRE_ENOMEM;
-    trial->row = row->id;
+    tuner->rows[row->number] = row->id;
     trial->attempts = row->attempts;
+    core_state state = core_get(tuner->core, row->number)->state;
+    if (state != CORE_RUNNING && state != CORE_PAUSED)
+        trial_forget(tuner, row->number);
     return CADRE_OK;
 }
 
@@ -217,7 +220,7 @@ static void fill_result(tuner *tuner, cadre_tuner_result *result)
     free(config);
     tracking_checkpoint *list = NULL;
     int count = 0;
-    if (tracking_checkpoints(tuner->store, best->row, &list, &count) == CADRE_OK && count > 0)
+    if (tracking_checkpoints(tuner->store, tuner->rows[result->best], &list, &count) == CADRE_OK && count > 0)
         snprintf(result->best_checkpoint, sizeof result->best_checkpoint, "%s/%s", tuner->directory, list[count - 1].path);
     free(list);
 }
@@ -227,6 +230,7 @@ static void close_experiment(tuner *tuner)
     for (int64_t i = 0; i < tuner->capacity; i++)
         trial_free(tuner->trials[i]);
     free(tuner->trials);
+    free(tuner->rows);
     tracking_close(tuner->store);
     core_free(tuner->core);
     cadre_space_free(tuner->space);

@@ -17,7 +17,6 @@ typedef struct tuner tuner;
 typedef struct tuner_trial {
     tuner *tuner;
     int64_t number;
-    int64_t row;            /* its id in the store */
     cadre_config *config;
     cadre_trainer trainer;  /* the experiment's, with this config */
     trainer_run run;
@@ -42,8 +41,9 @@ struct tuner {
     bool maximize, sync;   /* sync: workers wait for the decision on each report */
     bool log_reports;      /* reports are events: scheduler, searcher or stoppers look at them */
     bool wants_durable;    /* the next commit should wait for the disk */
-    tuner_trial **trials;  /* by number; NULL: not touched in this life of the experiment */
-    int64_t capacity;
+    tuner_trial **trials;  /* by number; NULL: nothing to do with it now */
+    int64_t *rows;         /* by number: a trial's id in the store, 0: none yet */
+    int64_t capacity;      /* of both */
     tuner_slots slots;
     double cores_each;     /* that one trial takes */
     int running;
@@ -76,6 +76,10 @@ int trial_add(tuner_trial *trial);
 /** It is over: final state in store and core, event. */
 int trial_end(tuner_trial *trial, cadre_trial_end end, const char *reason);
 void trial_free(tuner_trial *trial);
+/** Forget a trial that is over: ten thousand of them should cost no memory but the core's. */
+void trial_forget(tuner *tuner, int64_t number);
+/** Its id in the store. */
+int64_t trial_row(const tuner_trial *trial);
 /** Take the metric out of report number `report`; false when it is not in it. */
 bool trial_report(tuner_trial *trial, int64_t report, const cadre_metric *metrics, int count, cadre_decision *decision);
 
