@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIRECTORY_MAX = 900 }; /* what a checkpoint's path adds fits the fields of the result */
+enum { DIRECTORY_MAX = 480 }; /* SQLite has 512 bytes for the path of a file */
 
 /* Our note of a trial while an attempt is under way. */
 static const char RUNNING[] = "running";
