@@ -1,4 +1,4 @@
-/* What belongs to the process or the thread: random state, threads, devices, autocast, memory. */
+/* What belongs to the process or the thread: random state, threads, devices, autocast. */
 #include "internal.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -7,13 +7,8 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/empty.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
-
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 /* ---- random numbers ---- */
 
@@ -198,33 +193,3 @@ ct_status ct_autocast_pop(void)
     }
     CT_CATCH(status)
 }
-
-/* ---- memory ---- */
-
-ct_status ct_memory_tune(bool on)
-{
-    CT_TRY
-    {
-#if defined(__GLIBC__)
-        /* Below the mmap threshold (glibc's largest is 32 MiB on 64 bits) memory comes from the heap, and the heap's top is
-         * not trimmed: what a step frees the next step finds mapped. */
-        const int mmap_threshold = on ? 32 << 20 : 128 << 10, trim_threshold = on ? 1 << 30 : 128 << 10;
-        if (!mallopt(M_MMAP_THRESHOLD, mmap_threshold) || !mallopt(M_TRIM_THRESHOLD, trim_threshold))
-            ct::fail(CT_ENOTSUP, "mallopt refused the thresholds");
-        return CT_OK;
-#else
-        (void)on;
-        ct::fail(CT_ENOTSUP, "this C library has no mallopt");
-#endif
-    }
-    CT_CATCH(status)
-}
-
-#if defined(__GLIBC__)
-__attribute__((constructor)) static void tune_at_load()
-{
-    const char *choice = std::getenv("CTORCH_MEMORY");
-    if (!choice || std::strcmp(choice, "system") != 0)
-        ct_memory_tune(true);
-}
-#endif

@@ -526,9 +526,11 @@ CT_API ct_status ct_autocast_push(const char *device, ct_dtype dtype);
 CT_API ct_status ct_autocast_pop(void);
 
 /*
- * Keeps freed tensor memory in the process instead of giving it back to the kernel after every step, which would then be
- * paid for in page faults. Done by the library itself when it is loaded, unless the environment has CTORCH_MEMORY=system;
- * on = false takes glibc's defaults back. Affects the whole process's malloc. Safe before and after fork. CT_ENOTSUP without glibc.
+ * Freed memory of CPU tensors is kept in the process, in huge pages where the kernel grants them, instead of going back to
+ * the kernel after every step, which would be paid for in page faults. On from the loading of the library, unless the
+ * environment has CTORCH_MEMORY=system or the build has the address sanitizer. on = false takes libtorch's own allocator from
+ * then on, restores malloc's defaults, and gives free memory back to the kernel; tensors stay valid. Affects the whole
+ * process (malloc's thresholds too), so not while other threads make tensors. Safe before and after fork.
  */
 CT_API ct_status ct_memory_tune(bool on);
 

@@ -59,8 +59,42 @@ static void devices(void **state)
     (void)state;
     assert_int_equal(ct_cuda_available(), ct_cuda_device_count() > 0);
     (void)ct_has_fast_bf16();
+}
+
+/* Many sizes in a random order: every tensor keeps its own values, through a change of the allocator too. */
+static void memory(void **state)
+{
+    (void)state;
+    enum { slots = 64 };
+    ct_tensor *held[slots] = {NULL};
+    unsigned random = 1;
+    for (int round = 0; round < 3000; round++) {
+        random = random * 1664525u + 1013904223u;
+        const int slot = (int)(random >> 26);
+        if (held[slot]) {
+            const int64_t n = ct_tensor_numel(held[slot]);
+            const int32_t *values = ct_tensor_data(held[slot]);
+            assert_int_equal((uintptr_t)values % 64, 0);
+            assert_int_equal(values[0], slot);
+            assert_int_equal(values[n - 1], slot);
+            assert_int_equal(values[n / 2], slot);
+            ct_tensor_free(held[slot]);
+            held[slot] = NULL;
+        } else {
+            const int64_t n = 1 + (int64_t)(random & 0xffff) * (1 << (random >> 16 & 7)) / (random & 0x10000 ? 1 : 1000);
+            OK(ct_tensor_full(&n, 1, slot, CT_INT32, NULL, &held[slot]));
+        }
+        if (round % 1000 == 500)
+            OK(ct_memory_tune(round != 1500));
+    }
+    for (int slot = 0; slot < slots; slot++)
+        ct_tensor_free(held[slot]);
     OK(ct_memory_tune(false));
     OK(ct_memory_tune(true));
+    ct_tensor *large = NULL;
+    FAILS(CT_ENOMEM, ct_tensor_empty(CT_SHAPE(INT64_C(1) << 58), CT_FLOAT32, NULL, &large));
+    OK(ct_tensor_empty(CT_SHAPE(70 << 20), CT_UINT8, NULL, &large)); /* larger than a segment */
+    OK(ct_fill_(large, 1));
 }
 
 /* A parent that has loaded the library and used one thread forks workers that train. */
@@ -86,6 +120,7 @@ static void fork_trains(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(random_state), TEST(threads), TEST(autocast), TEST(devices), TEST(fork_trains)};
+    const struct CMUnitTest tests[] = {TEST(random_state), TEST(threads), TEST(autocast), TEST(devices),
+                                       TEST(memory),       TEST(fork_trains)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
