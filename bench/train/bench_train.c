@@ -1,0 +1,182 @@
+/*
+ * Training steps on request: bench_train FOLDER DEPTH BATCH WORKERS contiguous|channels_last|default float32|bfloat16|default
+ *
+ * Reads a number of steps from the fifo FOLDER/go, makes them and writes how long they took, in seconds, to the fifo FOLDER/took; until
+ * there is a 0. Its first answer, unasked, is the time from main to the first step's begin and to its end. Batches are random and in memory; what is measured is
+ * forward, backward, gradient sync, optimiser and cadre_step, as examples/resnet_mnist.c has them. ddp.py does the same with PyTorch.
+ */
+#include "cadre/cadre.h"
+#include "cadre/ddp.h"
+#include "examples/resnet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { BATCHES = 4 };
+
+struct plan {
+    const char *folder;
+    int depth, batch, workers;
+    bool channels_last, bfloat16;
+    double begun;
+};
+
+struct training {
+    const struct plan *plan;
+    cadre_session *session;
+    ct_module *model;
+    ct_optim *optim;
+    cadre_ddp *ddp;
+    ct_tensor *images[BATCHES], *labels[BATCHES];
+    int64_t steps;
+};
+
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        if ((status = (call)) < 0)                                                                                     \
+            goto done;                                                                                                 \
+    } while (0)
+#define TRY_TORCH(call)                                                                                                \
+    do {                                                                                                               \
+        if ((call) != CT_OK) {                                                                                         \
+            status = cadre_fail(CADRE_ETORCH, "%s", ct_error_message());                                               \
+            goto done;                                                                                                 \
+        }                                                                                                              \
+    } while (0)
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static int make(struct training *t)
+{
+    const struct plan *plan = t->plan;
+    int status = CADRE_OK;
+    ct_set_num_threads(1);
+    ct_manual_seed(1);
+    t->model = resnet_new(plan->depth, 1, 10);
+    if (!t->model)
+        return cadre_fail(CADRE_ETORCH, "%s", ct_error_message());
+    if (plan->channels_last)
+        TRY_TORCH(ct_module_to_memory_format(t->model, CT_CHANNELS_LAST));
+    TRY(cadre_ddp_new(&t->ddp, t->model, cadre_session_comm(t->session), NULL));
+    TRY_TORCH(ct_sgd_new(t->model, &(ct_sgd_options){.lr = 0.01, .momentum = 0.9, .weight_decay = 5e-4}, &t->optim));
+    ct_manual_seed(2 + (uint64_t)cadre_session_rank(t->session));
+    for (int i = 0; i < BATCHES; i++) {
+        TRY_TORCH(ct_tensor_randn(CT_SHAPE(plan->batch, 1, 28, 28), CT_FLOAT32, NULL, &t->images[i]));
+        TRY_TORCH(ct_tensor_randint(0, 10, CT_SHAPE(plan->batch), CT_INT64, NULL, &t->labels[i]));
+    }
+done:
+    return status;
+}
+
+static int step(struct training *t)
+{
+    int status = CADRE_OK;
+    double value;
+    ct_tensor *logits, *loss;
+    ct_scope_begin();
+    if (t->plan->bfloat16)
+        TRY_TORCH(ct_autocast_push("cpu", CT_BFLOAT16));
+    ct_status passed = ct_module_forward(t->model, t->images[t->steps % BATCHES], &logits);
+    if (t->plan->bfloat16)
+        ct_autocast_pop();
+    TRY_TORCH(passed);
+    TRY_TORCH(ct_to_dtype(logits, CT_FLOAT32, &logits));
+    TRY_TORCH(ct_cross_entropy(logits, t->labels[t->steps % BATCHES], 0.0, &loss));
+    TRY_TORCH(ct_tensor_item(loss, &value));
+    TRY_TORCH(ct_optim_zero_grad(t->optim, true));
+    TRY(cadre_ddp_backward(t->ddp, loss));
+    TRY_TORCH(ct_optim_step(t->optim));
+    t->steps++;
+    TRY(cadre_step(t->session, NULL));
+done:
+    ct_scope_end();
+    return status;
+}
+
+static FILE *open_fifo(const char *folder, const char *name, const char *mode)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return fopen(path, mode);
+}
+
+static int train(cadre_session *session, const cadre_config *config, void *user)
+{
+    struct training t = {.plan = user, .session = session};
+    cadre_comm *comm = cadre_session_comm(session);
+    FILE *go = NULL, *took = NULL;
+    int status = CADRE_OK;
+    int64_t count = 0;
+    (void)config;
+    TRY(make(&t));
+    double ready = now() - t.plan->begun;
+    TRY(step(&t));
+    double first = now() - t.plan->begun;
+    if (cadre_session_rank(session) == 0) {
+        took = open_fifo(t.plan->folder, "took", "w");
+        go = open_fifo(t.plan->folder, "go", "r");
+        if (!go || !took) {
+            status = cadre_fail(CADRE_EIO, "open the fifos in %s", t.plan->folder);
+            goto done;
+        }
+        fprintf(took, "%.6f %.6f\n", ready, first);
+        fflush(took);
+    }
+    for (;;) {
+        count = 0;
+        if (go && fscanf(go, "%ld", &count) != 1)
+            count = 0;
+        TRY(cadre_broadcast(comm, &count, 1, CADRE_INT64, 0));
+        if (count <= 0)
+            break;
+        TRY(cadre_barrier(comm));
+        double begun = now();
+        for (int64_t i = 0; i < count; i++)
+            TRY(step(&t));
+        TRY(cadre_barrier(comm));
+        if (took) {
+            fprintf(took, "%.6f\n", now() - begun);
+            fflush(took);
+        }
+    }
+done:
+    if (go)
+        fclose(go);
+    if (took)
+        fclose(took);
+    for (int i = 0; i < BATCHES; i++) {
+        ct_tensor_free(t.images[i]);
+        ct_tensor_free(t.labels[i]);
+    }
+    cadre_ddp_free(t.ddp);
+    ct_optim_free(t.optim);
+    ct_module_free(t.model);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    double begun = now();
+    if (argc != 7) {
+        fprintf(stderr, "usage: bench_train FOLDER 8|18 BATCH WORKERS contiguous|channels_last|default float32|bfloat16|default\n");
+        return 2;
+    }
+    struct plan plan = {
+        .folder = argv[1], .depth = atoi(argv[2]), .batch = atoi(argv[3]), .workers = atoi(argv[4]), .begun = begun,
+        .channels_last = strcmp(argv[5], "contiguous") != 0,
+        .bfloat16 = strcmp(argv[6], "bfloat16") == 0 || (strcmp(argv[6], "default") == 0 && ct_has_fast_bf16()),
+    };
+    cadre_trainer trainer = {.train = train, .user = &plan, .scaling = {.num_workers = plan.workers}, .run = {.name = "bench", .storage = plan.folder}};
+    if (cadre_trainer_fit(&trainer, NULL) != CADRE_OK) {
+        fprintf(stderr, "bench_train: %s\n", cadre_error_message());
+        return 1;
+    }
+    return 0;
+}
