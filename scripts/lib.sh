@@ -46,7 +46,8 @@ need() {
     line="apt-get install -y --no-install-recommends$missing"
     if [ "$(id -u)" != 0 ] && ! { command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; }; then
         say "packages are missing, and this is neither root nor has sudo without a password; as root, run:" >&2
-        fail "    $line"
+        printf '    %s\n' "$line" >&2
+        exit 1
     fi
     log=$(mktemp)
     say "installing$missing"

@@ -28,9 +28,24 @@ else
 fi
 
 storage=$root/runs
-[ "$(pwd)" = "$root" ] && storage=runs
-name=resnet-mnist
+[ "$(pwd)" != "$root" ] || storage=runs
 trap : INT # the program ends the run in good order and says how to go on
 status=0
 "$program" --storage "$storage" "$@" || status=$?
-exit "$status"
+[ "$status" = 0 ] || exit "$status"
+
+# The command that shows it, as it can be typed here.
+name=resnet-mnist
+before=''
+for word in "$@"; do
+    case $before:$word in
+    --name:*) name=$word ;;
+    --storage:*) storage=$word ;;
+    *:--name=*) name=${word#*=} ;;
+    *:--storage=*) storage=${word#*=} ;;
+    esac
+    before=$word
+done
+cadre=$root/build/bin/cadre
+[ "$(pwd)" != "$root" ] || cadre=build/bin/cadre
+[ "$storage" = runs ] && say "$cadre show $name" || say "$cadre show $name --storage $storage"
