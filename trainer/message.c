@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,11 @@ const char *message_kind(const json_t *message) { return message_string(message,
 
 bool message_is(const json_t *message, const char *kind) { return strcmp(message_kind(message), kind) == 0; }
 
-int message_attempt(const json_t *message) { return (int)message_int(message, "a", -1); }
+int message_attempt(const json_t *message)
+{
+    int64_t attempt = message_int(message, "a", -1);
+    return attempt >= 0 && attempt <= INT_MAX ? (int)attempt : -1;
+}
 
 void message_set_int(json_t *message, const char *key, int64_t value)
 {

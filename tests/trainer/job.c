@@ -150,6 +150,8 @@ static bool take_own(job_options *options, const char *key, char *value)
         options->save = atoi(value);
     else if (strcmp(key, "restore") == 0)
         options->restore = atoi(value);
+    else if (strcmp(key, "bare") == 0)
+        options->bare = atoi(value);
     else if (strcmp(key, "stepping") == 0)
         options->stepping = atoi(value);
     else
@@ -208,7 +210,7 @@ static void write_answer(const char *path, int status, const char *message, cons
     fprintf(file, "status %s\nmessage %s\nattempts %d\nreports %lld\nstopped %d\ntrial %lld\npath %s\nbest %s\nlast %s\nfds %d\n", cadre_status_name(status),
             status < 0 ? message : "", result->attempts, (long long)result->reports, result->stopped, (long long)result->trial, result->path,
             result->best_checkpoint, result->last_checkpoint, fds);
-    fprintf(file, "times %d\n", result->wall_s > 0 && (result->start_s > 0) == (result->reports > 0) && result->start_s <= result->wall_s);
+    fprintf(file, "wall %g\ntimes %d\n", result->wall_s, result->wall_s > 0 && (result->start_s > 0) == (result->reports > 0) && result->start_s <= result->wall_s);
     for (int i = 0; i < result->num_metrics; i++)
         fprintf(file, "metric-%s %a\n", result->metrics[i].name, cadre_result_metric(result, result->metrics[i].name));
     if (fclose(file) != 0)

@@ -18,6 +18,7 @@ typedef struct job_options {
     bool save;         /* reports come with a state */
     bool restore;
     bool stepping;     /* call cadre_step */
+    bool bare;         /* reports and nothing else */
 } job_options;
 
 cadre_train_fn job_train;

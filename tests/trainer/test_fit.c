@@ -1,9 +1,17 @@
 /* Runs that go well: every launcher and number of workers, the same bits, nothing left behind. */
 #include "support.h"
 
+#include "base/frame.h"
+
+#include <dirent.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
+#undef basename
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void workers(void **state)
@@ -58,11 +66,143 @@ static void launchers_are_equal(void **state)
     }
 }
 
+/* Twenty restarts: no descriptor more in the controller (job_expect), the zygote or a worker. */
+static void nothing_leaks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *words;
+        int attempts;
+    } ways[] = {
+        {"fork", "workers=2 failures=20 fault=step:2:exit@1", 21},
+        {"exec", "workers=2 thread=1 failures=20 fault=step:2:kill@0", 21},
+        {"mpirun", "workers=2 launcher=mpirun failures=2 fault=step:2:kill@1", 3},
+        {"inproc", "launcher=inproc failures=20 act=error act_step=2", 21},
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        job_expect(ways[i].name, ways[i].words, "ETRAIN");
+        assert_int_equal(store_int(ways[i].name, "SELECT count(*) FROM cadre_attempts"), ways[i].attempts);
+        assert_int_equal(store_int(ways[i].name, "SELECT count(*) FROM cadre_checkpoints"), 0);
+        assert_run_clean(ways[i].name);
+        const char *log = i == 3 ? job_output("inproc") : job_log(ways[i].name, 0, 0);
+        int first = -1, count = 0;
+        for (const char *at = strstr(log, "rank 0 of "); at; at = strstr(at + 1, "rank 0 of ")) {
+            int fds = atoi(strchr(at, ',') + 1);
+            first = first < 0 ? fds : first;
+            assert_int_equal(fds, first);
+            count++;
+        }
+        assert_int_equal(count, ways[i].attempts);
+    }
+}
+
+static void many_reports(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"launcher=inproc", "workers=1", "workers=2", "workers=1 thread=1"};
+    for (int i = 0; i < 4; i++) {
+        char name[32], words[100];
+        snprintf(name, sizeof name, "many%d", i);
+        snprintf(words, sizeof words, "bare=1 epochs=%d %s", i < 2 ? 20000 : 1000, ways[i]);
+        job_expect(name, words, "OK");
+        assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_metrics"), i < 2 ? 40000 : 2000);
+        assert_run_clean(name);
+        printf("%-20s %8.0f reports/s\n", ways[i], (i < 2 ? 20000 : 1000) / strtod(job_answer(name, "wall"), NULL));
+    }
+    job_expect("saved", "workers=2 epochs=200 steps=1 keep=3", "OK");
+    assert_int_equal(store_int("saved", "SELECT count(*) FROM cadre_checkpoints"), 3);
+    assert_run_clean("saved");
+    printf("%-20s %8.0f reports/s\n", "with a checkpoint", 200 / strtod(job_answer("saved", "wall"), NULL));
+}
+
+/* ---- strangers at the mpirun launcher's socket --------------------------------------------------------------------------------------- */
+
+static void find_socket(struct sockaddr_un *address)
+{
+    double deadline = seconds_now() + 20;
+    address->sun_family = AF_UNIX;
+    address->sun_path[0] = '\0';
+    while (!file_exists(address->sun_path)) {
+        DIR *directory = opendir(in_scratch("runtime"));
+        for (struct dirent *entry; (entry = readdir(directory));)
+            if (entry->d_name[0] != '.')
+                snprintf(address->sun_path, sizeof address->sun_path, "%s/controller", in_scratch("runtime/%s", entry->d_name));
+        closedir(directory);
+        if (seconds_now() > deadline)
+            fail_msg("no socket appears");
+        usleep(1000);
+    }
+}
+
+static int call_in(const struct sockaddr_un *address, const void *bytes, size_t nbytes)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    double deadline = seconds_now() + 5;
+    while (connect(fd, (const struct sockaddr *)address, sizeof *address) != 0) /* bound, but nobody listens yet */
+        if (seconds_now() > deadline)
+            fail_msg("nobody listens at %s", address->sun_path);
+    if (write(fd, bytes, nbytes) != (ssize_t)nbytes)
+        fail_msg("a stranger cannot write");
+    return fd;
+}
+
+static int call_in_with(const struct sockaddr_un *address, const char *text)
+{
+    base_buffer frame = {0};
+    assert_int_equal(base_frame_append(&frame, text, strlen(text)), 0);
+    int fd = call_in(address, frame.data, frame.length);
+    base_buffer_free(&frame);
+    return fd;
+}
+
+static void strangers(void **state)
+{
+    (void)state;
+    job_expect("undisturbed", "workers=2", "OK");
+    job job = job_start("strangers", "workers=2 launcher=mpirun sleep_us=30000");
+    struct sockaddr_un address = {0};
+    find_socket(&address);
+    struct stat info;
+    assert_int_equal(stat(dirname(strdupa(address.sun_path)), &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0700);
+    int callers[] = {
+        call_in(&address, "", 0), /* and says nothing */
+        call_in(&address, "\xff\xff\xff\xff", 4),
+        call_in(&address, "GET / HTTP/1.1\r\n\r\n", 18),
+        call_in_with(&address, "{}"),
+        call_in_with(&address, "{\"t\":\"hello\",\"a\":9,\"rank\":0,\"pid\":1,\"host\":\"x\"}"),
+        call_in_with(&address, "{\"t\":\"hello\",\"a\":0,\"rank\":2,\"pid\":1,\"host\":\"x\"}"),
+        call_in_with(&address, "{\"t\":\"hello\",\"a\":0,\"rank\":-1,\"pid\":1,\"host\":\"x\"}"),
+        call_in_with(&address, "{\"t\":\"hello\",\"a\":0,\"rank\":4294967296,\"pid\":1,\"host\":\"x\"}"),
+        call_in_with(&address, "{\"t\":\"report\",\"a\":0,\"rank\":0,\"report\":1,\"step\":1,\"metrics\":[[\"loss\",7]]}"),
+        -1,
+    };
+    int count = sizeof callers / sizeof *callers;
+    wait_for_lines(in_scratch("runs/strangers/trial-00000/result.json"), 1);
+    callers[count - 1] = call_in_with(&address, "{\"t\":\"hello\",\"a\":0,\"rank\":0,\"pid\":1,\"host\":\"x\"}"); /* rank 0 is there already */
+    job_wait(&job, 30);
+    for (int i = 0; i < count; i++) {
+        char byte;
+        assert_int_equal(recv(callers[i], &byte, 1, 0) > 0, 0); /* nobody was told anything */
+        close(callers[i]);
+    }
+    assert_int_equal(job.wait_status, 0);
+    assert_run_clean("strangers");
+    assert_same_final("strangers", "undisturbed", 2);
+    char *reports = store_reports("strangers", 0), *expected = store_reports("undisturbed", 0);
+    assert_string_equal(reports, expected);
+    free(reports);
+    free(expected);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(workers, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(launchers_are_equal, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(nothing_leaks, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(many_reports, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(strangers, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests_name("trainer: fit", tests, NULL, NULL);
 }
