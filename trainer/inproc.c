@@ -67,7 +67,7 @@ int fit_inproc(trainer_run *run)
     for (int i = 0; i < 4; i++)
         sigaction(SIGNALS[i], NULL, &was[i]);
     session_leave_signal = 0;
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt, .sa_flags = (int)SA_RESETHAND}, NULL);
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)}, NULL);
     bool again;
     do {
         status = train_once(run);

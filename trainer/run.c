@@ -499,11 +499,16 @@ static int take_report(trainer_run *run, const json_t *message, cadre_metric *me
         status = tracking_set_objective(run->store, run->experiment, run->objective, direction(run));
     }
     if (status == CADRE_OK)
-        status = tracking_report(run->store, run->trial, run->attempt, report, step, rows, *count);
-    if (status == CADRE_OK)
-        status = run_files_append_result(run, report, step, metrics, *count);
+        status = run_files_append_result(run, report, step, metrics, *count); /* first, since a full disk is told here */
     if (status != CADRE_OK)
         return status;
+    status = tracking_report(run->store, run->trial, run->attempt, report, step, rows, *count);
+    if (status != CADRE_OK) {
+        char message[BASE_ERROR_MAX];
+        snprintf(message, sizeof message, "%s", cadre_error_message());
+        run_files_roll_back(run, run->report);
+        return base_error(status, "%s", message);
+    }
     run->report = report;
     run->step = step;
     keep_report(run, metrics, *count);

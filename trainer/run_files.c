@@ -113,8 +113,12 @@ int run_files_append_result(trainer_run *run, int64_t report, int64_t step, cons
     char *path = result_path(run);
     int fd = -1;
     int status = line && path ? base_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600, &fd) : base_error(CADRE_ENOMEM, "out of memory for a report");
-    if (status == CADRE_OK)
+    if (status == CADRE_OK) {
+        off_t before = lseek(fd, 0, SEEK_END);
         status = base_write_all(fd, line, strlen(line), path);
+        if (status != CADRE_OK && ftruncate(fd, before) != 0)
+            base_log(CADRE_LOG_WARN, "trainer", "%s ends with a torn line", path);
+    }
     base_close(fd);
     free(path);
     free(line);

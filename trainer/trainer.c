@@ -129,7 +129,9 @@ int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, c
             fflush(NULL);
             _exit(code);
         }
-        if (own.scaling.launcher == CADRE_LAUNCH_AUTO && collectives_mpi_present(&rank, &world))
+        if (worker_is_underway())
+            status = CADRE_OK;
+        else if (own.scaling.launcher == CADRE_LAUNCH_AUTO && collectives_mpi_present(&rank, &world))
             status = fit_attached(&own, begun, &full);
         else
             status = fit_launched(&own, begun, &full);

@@ -191,17 +191,24 @@ int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd)
 
 /* ---- executed workers --------------------------------------------------------------------------------------------------------- */
 
-bool worker_is_executed(const char *trainer_name)
-{
-    const char *name = getenv(WORKER_ENV_TRAINER);
-    return name && strcmp(name, trainer_name) == 0;
-}
+static int calls;
 
 static int env_int(const char *name, int fallback)
 {
     const char *text = getenv(name);
     return text && *text ? atoi(text) : fallback;
 }
+
+bool worker_is_executed(const char *trainer_name)
+{
+    const char *name = getenv(WORKER_ENV_TRAINER);
+    calls++;
+    return name && strcmp(name, trainer_name) == 0 && env_int(WORKER_ENV_CALL, calls) == calls;
+}
+
+bool worker_is_underway(void) { return getenv(WORKER_ENV_TRAINER) != NULL; }
+
+int worker_call(void) { return calls; }
 
 static int connect_to(const char *path, int *fd)
 {
@@ -229,7 +236,7 @@ int worker_run_executed(const cadre_trainer *trainer)
         fprintf(stderr, "cadre: rank %d: %s\n", rank, cadre_error_message());
         return 1;
     }
-    static const char *const names[] = {WORKER_ENV_TRAINER, WORKER_ENV_FD, WORKER_ENV_SOCKET, WORKER_ENV_RANK, WORKER_ENV_ATTEMPT};
+    static const char *const names[] = {WORKER_ENV_TRAINER, WORKER_ENV_CALL, WORKER_ENV_FD, WORKER_ENV_SOCKET, WORKER_ENV_RANK, WORKER_ENV_ATTEMPT};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unsetenv(names[i]); /* a program that the worker starts is no worker */
     return worker_run(trainer, rank, attempt, fd);

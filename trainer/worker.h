@@ -15,8 +15,14 @@
 /** SIGUSR1 and SIGTERM mean "save and leave" from here on. */
 void worker_take_signals(void);
 
-/** Is this process an executed worker of the trainer of that name? */
+#define WORKER_ENV_CALL "CADRE_WORKER_CALL" /* which call of fit in the program it belongs to, from 1 */
+
+/** Begin a call of fit. Is this process an executed worker, and this the call that it belongs to? */
 bool worker_is_executed(const char *trainer_name);
+/** Is it one that belongs to a later call? Then this call has nothing to do here. */
+bool worker_is_underway(void);
+/** The number of the call that worker_is_executed began last. */
+int worker_call(void);
 
 /** Run as such a worker; the process's exit code. */
 int worker_run_executed(const cadre_trainer *trainer);

@@ -80,7 +80,7 @@ static int launcher_of(const char *name)
 static struct {
     bool thread, ignore_children;
     int repeat;
-    const char *log;
+    const char *first; /* a run before the one that counts */
 } ways = {.repeat = 1};
 
 static bool take_trainer(cadre_trainer *trainer, const char *key, char *value)
@@ -169,6 +169,8 @@ static bool take_way(const char *key, char *value)
         network = value;
     else if (strcmp(key, "thread") == 0)
         ways.thread = atoi(value);
+    else if (strcmp(key, "first") == 0)
+        ways.first = value;
     else if (strcmp(key, "repeat") == 0)
         ways.repeat = atoi(value);
     else if (strcmp(key, "ignore_children") == 0)
@@ -270,6 +272,12 @@ int main(int argc, char **argv)
     set_handlers();
     int fds = job_count_fds(), status = CADRE_OK;
     cadre_result result = {0};
+    if (ways.first) {
+        cadre_trainer first = options.trainer;
+        first.run.name = ways.first;
+        status = cadre_trainer_fit(&first, NULL);
+        options.epochs++; /* what comes between is so in the workers, too */
+    }
     for (int i = 0; i < ways.repeat && status == CADRE_OK; i++)
         status = cadre_trainer_fit(&options.trainer, &result);
    

@@ -218,6 +218,7 @@ static void disk_full(void **state)
         job_expect(name, words, "ENOSPC");
         assert_non_null(strstr(job_answer(name, "message"), "No space left on device"));
         assert_string_equal(job_answer(name, "attempts"), "1");
+        assert_run_clean(name);
     }
     char words[1400];
     snprintf(words, sizeof words, "workers=2 failures=3 fault=checkpoint_write:2:enospc@0 %s", marker());

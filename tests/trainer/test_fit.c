@@ -66,6 +66,26 @@ static void launchers_are_equal(void **state)
     }
 }
 
+/* A program that trains several times: an executed worker takes part in the call that it was made for, and in no other. */
+static void several_in_a_program(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"launcher=fork", "thread=1", "launcher=mpirun", "launcher=inproc workers=1"};
+    for (int i = 0; i < 4; i++) {
+        char name[32], first[32], words[200];
+        snprintf(name, sizeof name, "second%d", i);
+        snprintf(first, sizeof first, "first%d", i);
+        snprintf(words, sizeof words, "workers=2 repeat=2 first=%s %s", first, ways[i]);
+        job_expect(name, words, "OK");
+        assert_run_clean(name);
+        assert_run_clean(first);
+        assert_int_equal(store_int(first, "SELECT count(*) FROM trials"), 1);
+        assert_int_equal(store_int(first, "SELECT count(*) FROM cadre_reports"), 3);
+        assert_int_equal(store_int(name, "SELECT count(*) FROM trials WHERE state = 'COMPLETE'"), 2);
+        assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_reports"), 8);
+    }
+}
+
 /* Twenty restarts: no descriptor more in the controller (job_expect), the zygote or a worker. */
 static void nothing_leaks(void **state)
 {
@@ -103,11 +123,12 @@ static void many_reports(void **state)
     for (int i = 0; i < 4; i++) {
         char name[32], words[100];
         snprintf(name, sizeof name, "many%d", i);
-        snprintf(words, sizeof words, "bare=1 epochs=%d %s", i < 2 ? 20000 : 1000, ways[i]);
+        int count = i < 2 ? 5000 : 1000;
+        snprintf(words, sizeof words, "bare=1 epochs=%d %s", count, ways[i]);
         job_expect(name, words, "OK");
-        assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_metrics"), i < 2 ? 40000 : 2000);
+        assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_metrics"), 2 * count);
         assert_run_clean(name);
-        printf("%-20s %8.0f reports/s\n", ways[i], (i < 2 ? 20000 : 1000) / strtod(job_answer(name, "wall"), NULL));
+        printf("%-20s %8.0f reports/s\n", ways[i], count / strtod(job_answer(name, "wall"), NULL));
     }
     job_expect("saved", "workers=2 epochs=200 steps=1 keep=3", "OK");
     assert_int_equal(store_int("saved", "SELECT count(*) FROM cadre_checkpoints"), 3);
@@ -200,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(workers, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(launchers_are_equal, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(several_in_a_program, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(nothing_leaks, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(many_reports, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(strangers, scratch_make, scratch_remove),

@@ -35,11 +35,12 @@ static void on_process_exit(uv_process_t *process, int64_t exit_status, int term
 
 static int spawn(struct exec_launcher *launcher, trainer_group *group, int rank, char **argv, int control_fd, int log_fd)
 {
-    char name[160], rank_text[48], attempt[48];
+    char name[160], call[48], rank_text[48], attempt[48];
     snprintf(name, sizeof name, WORKER_ENV_TRAINER "=%s", launcher->name);
     snprintf(rank_text, sizeof rank_text, WORKER_ENV_RANK "=%d", rank);
     snprintf(attempt, sizeof attempt, WORKER_ENV_ATTEMPT "=%d", group->attempt);
-    const char *extra[] = {name, WORKER_ENV_FD "=3", rank_text, attempt, NULL};
+    snprintf(call, sizeof call, WORKER_ENV_CALL "=%d", worker_call());
+    const char *extra[] = {name, call, WORKER_ENV_FD "=3", rank_text, attempt, NULL};
     char **environment = NULL;
     int status = launch_environment(extra, &environment);
     struct exec_process *own = status == CADRE_OK ? base_calloc(1, sizeof *own) : NULL;

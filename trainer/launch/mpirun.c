@@ -264,12 +264,13 @@ static bool is_installed(const char *program)
 static int run_mpirun(struct mpirun_launcher *launcher, struct mpirun_group *own)
 {
     trainer_group *group = own->group;
-    char name[160], path[160], attempt[48], temporary[160];
+    char name[160], call[48], path[160], attempt[48], temporary[160];
     snprintf(name, sizeof name, WORKER_ENV_TRAINER "=%s", launcher->name);
     snprintf(path, sizeof path, WORKER_ENV_SOCKET "=%s/controller", own->directory);
     snprintf(attempt, sizeof attempt, WORKER_ENV_ATTEMPT "=%d", group->attempt);
     snprintf(temporary, sizeof temporary, "TMPDIR=%s", own->directory);
-    const char *extra[] = {name, path, attempt, temporary, NULL};
+    snprintf(call, sizeof call, WORKER_ENV_CALL "=%d", worker_call());
+    const char *extra[] = {name, call, path, attempt, temporary, NULL};
     char **environment = NULL, **argv = NULL;
     int status = launch_environment(extra, &environment);
     if (status == CADRE_OK)
