@@ -7,9 +7,13 @@
 #include "cadre/config.h"
 #include "cadre/data.h"
 #include "cadre/log.h"
+#include "cadre/schedule.h"
+#include "cadre/search.h"
 #include "cadre/session.h"
+#include "cadre/space.h"
 #include "cadre/state.h"
 #include "cadre/status.h"
 #include "cadre/trainer.h"
+#include "cadre/tuner.h"
 
 #endif
