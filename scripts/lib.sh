@@ -11,7 +11,7 @@ fail() {
 
 # Debian's packages: to build and run, and what the tests need besides. Open MPI is for the mpi backend alone.
 packages_run='gcc g++ cmake ninja-build pkg-config libtorch-dev libopenmpi-dev openmpi-bin libsqlite3-dev libuv1-dev libjansson-dev
-zlib1g-dev libxxhash-dev libopenblas0-openmp dataset-fashion-mnist'
+zlib1g-dev libxxhash-dev libyaml-dev libopenblas0-openmp dataset-fashion-mnist'
 packages_test="$packages_run libcmocka-dev python3-torch python3-numpy python3-optuna python3-venv python3-pip clang
 libclang-rt-14-dev iproute2 sqlite3"
 
