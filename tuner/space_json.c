@@ -224,6 +224,8 @@ static int compare(base_buffer *out, json_t *before, json_t *after)
             status = base_buffer_printf(out, "%s%s is new", out->length ? "; " : "", name);
         if (!was || status)
             continue;
+        if (!json_is_object(was))
+            return base_error(CADRE_EINVAL, "a space's JSON: %s is not an object", name);
         json_object_foreach(is, key, value) if (!status) status =
             put_change(out, name, key, json_object_get(was, key), value);
         json_object_foreach(was, key, value) if (!status && !json_object_get(is, key)) status =

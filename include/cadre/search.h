@@ -112,10 +112,10 @@ typedef struct cadre_search {
 #define CADRE_SEARCH_TPE    CADRE_TPE()
 #define CADRE_GRID_SEARCH(...)                                                                                         \
     ((cadre_search){.table = &cadre_searcher_grid,                                                                     \
-                    .options = &(const cadre_grid_options){sizeof(cadre_grid_options), __VA_ARGS__}})
+                    .options = &(const cadre_grid_options){.size = sizeof(cadre_grid_options), __VA_ARGS__}})
 #define CADRE_TPE(...)                                                                                                 \
     ((cadre_search){.table = &cadre_searcher_tpe,                                                                      \
-                    .options = &(const cadre_tpe_options){sizeof(cadre_tpe_options), __VA_ARGS__}})
+                    .options = &(const cadre_tpe_options){.size = sizeof(cadre_tpe_options), __VA_ARGS__}})
 
 /** The table of that name; NULL when there is none. Static. */
 CADRE_API const cadre_searcher_table *cadre_searcher_by_name(const char *name);
