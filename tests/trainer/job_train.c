@@ -4,6 +4,8 @@
  */
 #include "job.h"
 
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* metrics in place, as programs write them */
+
 #include <errno.h>
 #include <math.h>
 #include <signal.h>

@@ -69,7 +69,7 @@ static void damage(const char *path)
 {
     struct stat info;
     int fd = open(path, O_RDWR);
-    unsigned char byte;
+    unsigned char byte = 0;
     if (fd < 0 || fstat(fd, &info) != 0 || pread(fd, &byte, 1, info.st_size / 2) != 1)
         fail_msg("damage %s", path);
     byte ^= 0x10;
