@@ -1,5 +1,4 @@
-/* What the subcommands share. Exit codes: 0 done, 1 it failed (one line on stderr says how), 2 it was called wrongly.
- */
+/* What the subcommands share. A failure is one line on stderr, and an exit code that tells which kind it was. */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
@@ -8,7 +7,16 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_MISUSED = 2 };
+enum {
+    CLI_DONE = 0,
+    CLI_FAILED = 1,
+    CLI_MISUSED = 2,       /* called wrongly, or with a bad sweep file */
+    CLI_NONE_FINISHED = 3, /* no trial finished */
+    CLI_TARGET_MISSED = 4, /* --fail-below, --fail-above */
+    CLI_FAILED_FAST = 5,   /* a trial failed, and fail_fast was asked for */
+    CLI_INTERRUPTED = 130, /* Ctrl-C or SIGTERM; can be resumed */
+    CLI_STOP = 3,          /* of `cadre report`: the trial is to end */
+};
 
 /* ---- main.c: options ---- */
 
@@ -36,6 +44,12 @@ int cli_misuse(const char *command, const char *fmt, ...) __attribute__((format(
 int cli_ls(int argc, char **argv);
 int cli_show(int argc, char **argv);
 int cli_info(int argc, char **argv);
+int cli_tune(int argc, char **argv);
+int cli_resume(int argc, char **argv);
+int cli_best(int argc, char **argv);
+int cli_export(int argc, char **argv);
+int cli_rm(int argc, char **argv);
+int cli_report(int argc, char **argv);
 
 /* ---- table.c: columns that are aligned on a terminal, separated by tabs when piped ---- */
 
@@ -75,6 +89,59 @@ int cli_each_store(const char *directory, int (*found)(const char *path, void *u
 /** The store that `run` means: a file, a directory with cadre.db in it, or a name below `storage`. NULL when none is
  * there, which is said; free() it. */
 char *cli_find_store(const char *run, const char *storage);
+
+/* ---- run.c: one experiment, for reading ---- */
+
+typedef struct cli_trial {
+    tracking_trial row;
+    json_t *params; /* in their order */
+} cli_trial;
+
+typedef struct cli_run {
+    char *path; /* of the store */
+    tracking_store *store;
+    int64_t id;
+    char *name, *metric; /* metric "" when it is not known */
+    bool maximize;
+    int experiments; /* in that store */
+    cli_trial *trials;
+    int count, room;
+    int best; /* among trials: complete before pruned; -1: none has a value */
+} cli_run;
+
+/** Open the run's experiment: the one named like its directory, or the only one. A failure is said; close it after one,
+ * too. */
+int cli_run_open(cli_run *run, const char *name, const char *storage);
+/** The same by the store's path; takes it over. */
+int cli_run_open_at(cli_run *run, char *path);
+/** Read all trials and find the best. */
+int cli_run_read(cli_run *run);
+void cli_run_close(cli_run *run);
+/** "lr=0.1 optimizer=adam", cut where it is long. */
+void cli_params_text(const json_t *params, char *text, size_t nbytes);
+/** A param's value as text; free() it. */
+char *cli_param_value(const json_t *value);
+
+/* ---- outcome.c: what CI wants to know of a sweep ---- */
+
+typedef struct cli_outcome {
+    const char *junit, *summary; /* files to write; NULL: none */
+    const char *error;           /* the sweep's own failure, in a line; NULL: none */
+    bool has_below, has_above;
+    double below, above; /* the best value may not be below, above */
+} cli_outcome;
+
+/** Whether the best value is as good as was asked for; `text` says what is wrong. */
+bool cli_outcome_met(const cli_outcome *outcome, const char *metric, bool has_best, double best, char text[300]);
+/** Write the files; `path` is the store's, NULL or missing when the sweep did not come so far. */
+int cli_outcome_write(const cli_outcome *outcome, const char *name, const char *path);
+
+/* ---- tune_line.c: a sweep in one line ---- */
+
+struct sweep_node;
+/** Put command and params into the tree from the words of a command line: an argument "~distribution(...)" after an
+ * option --NAME, "--NAME=~distribution(...)", or "NAME~distribution(...)". */
+int cli_line_params(struct sweep_node *tree, char **words, int count);
 
 /* ---- show.c and show_json.c ---- */
 

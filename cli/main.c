@@ -13,6 +13,54 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *usage, *summary, *help;
 } commands[] = {
+    {"tune", cli_tune, "tune SWEEP.yaml [options]\n       cadre tune --name NAME --metric METRIC --max|--min [options] -- COMMAND [ARGUMENTS]",
+     "search the best parameters of any program",
+     "  In COMMAND, an argument '~loguniform(1e-4, 1e-1)' after an option --lr makes \"lr\" a parameter; so do\n"
+     "  '--lr=~loguniform(...)' and, elsewhere, 'lr~loguniform(...)'.\n\n"
+     "  --name NAME             of the experiment (default: the sweep file's)\n"
+     "  --storage DIR           where experiments are kept (default: runs)\n"
+     "  --metric METRIC, --max, --min\n"
+     "                          what is to be made best\n"
+     "  -n, --num-samples N     trials in all\n"
+     "  --search NAME           random, grid, tpe; or a map: '{name: tpe, startup: 20}'\n"
+     "  --scheduler NAME        fifo, asha, median; or a map: '{name: asha, max_t: 27}'\n"
+     "  --stop MAP              '{max_iterations: 10, target: 0.99}'\n"
+     "  -j, --max-concurrent N  trials at once (default: as many as there are cores)\n"
+     "  --cores N, --gpus N     of a trial; parts are possible\n"
+     "  --seed N                same seed, same trials\n"
+     "  --time-budget TIME      seconds, or 10m, 1.5h\n"
+     "  --max-failures N        restarts of a trial that fails\n"
+     "  --hang-timeout TIME     a trial that does not report for so long has failed\n"
+     "  --fail-fast             the first trial that fails ends the sweep\n"
+     "  --check                 say whether the sweep is in order, and run nothing\n"
+     "  --quiet                 print nothing but errors\n"
+     "  --junit FILE            results for CI, a test case a trial\n"
+     "  --summary FILE          results as Markdown\n"
+     "  --fail-below X, --fail-above X\n"
+     "                          exit with 4 when the best value is\n\n"
+     "Exit codes: 0 done, 1 failed, 2 called wrongly or a bad sweep, 3 no trial finished, 4 target missed,\n"
+     "5 a trial failed (--fail-fast), 130 interrupted.\n"},
+    {"resume", cli_resume, "resume RUN [options]", "go on with a sweep that was interrupted, or with more trials",
+     "  -n, --more N            so many trials more than before\n"
+     "  --errored               try failed trials again, from their checkpoints\n"
+     "  --restart-errored       try failed trials again, from the beginning\n"
+     "  -j, --max-concurrent N, --time-budget TIME, --storage DIR, --quiet, --junit FILE, --summary FILE,\n"
+     "  --fail-below X, --fail-above X and the exit codes are those of \"cadre tune\".\n"},
+    {"best", cli_best, "best RUN [--json | --yaml] [--trial N] [--storage DIR]", "print the best config, to be pasted",
+     "  --json, --yaml  in that form (default: as options, --lr 0.01)\n"
+     "  --trial N       the config of that trial\n"
+     "  --storage DIR   where experiments are looked for by name (default: runs)\n"},
+    {"export", cli_export, "export RUN [--format csv|jsonl] [-o FILE]\n       cadre export RUN --to optuna FILE", "write all trials to a file",
+     "  --format csv|jsonl  a line a trial (default: csv); jsonl has every report, too\n"
+     "  -o FILE             default: standard output\n"
+     "  --to optuna FILE    the store as one SQLite file that Optuna reads, also while the run is on\n"
+     "  --storage DIR       where experiments are looked for by name (default: runs)\n"},
+    {"rm", cli_rm, "rm RUN [--yes] [--storage DIR]", "remove a run with its logs and checkpoints",
+     "  --yes          do not ask\n"
+     "  --storage DIR  where experiments are looked for by name (default: runs)\n"},
+    {"report", cli_report, "report METRIC=VALUE... [step=N] [--checkpoint]", "report from a script that runs as a trial",
+     "  --checkpoint  what the script needs to go on from here is saved in $CADRE_CHECKPOINT_DIR\n\n"
+     "Exit codes: 0 go on, 3 the trial is to end, 1 failed, 2 called wrongly.\n"},
     {"ls", cli_ls, "ls [DIR] [--json]", "list the experiments below DIR (default: runs)",
      "  --json  as JSON, for scripts\n"},
     {"show", cli_show, "show RUN [--trial N] [--last N | --all] [--events] [--storage DIR] [--json]",
@@ -35,9 +83,9 @@ static void print_help(FILE *out)
     fprintf(out, "Cadre %s: distributed training and hyperparameter tuning for C\n\nusage: cadre COMMAND [options]\n\n",
             CADRE_CLI_VERSION);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-6s %s\n", commands[i].name, commands[i].summary);
+        fprintf(out, "  %-7s %s\n", commands[i].name, commands[i].summary);
     fprintf(out, "\n  --help, --version\n\n\"cadre COMMAND --help\" has the options. Exit codes: 0 done, 1 failed, 2 "
-                 "called wrongly.\n");
+                 "called wrongly; \"cadre tune\" has more.\n");
 }
 
 int cli_fail(const char *fmt, ...)
