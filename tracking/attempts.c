@@ -33,6 +33,18 @@ int tracking_attempt_begin(tracking_store *store, int64_t trial, int attempt, in
     return status;
 }
 
+int tracking_attempt_backend(tracking_store *store, int64_t trial, int attempt, const char *backend)
+{
+    tracking_known_trial *known;
+    int status = tracking_check_writer(store);
+    if (status == CADRE_OK)
+        status = tracking_know_trial(store, trial, &known);
+    if (status == CADRE_OK)
+        status = tracking_put(store, TRACKING_SQL_ATTEMPT_BACKEND,
+                              TRACKING_ARGS(tracking_int(trial), tracking_int(attempt), tracking_text(backend)));
+    return status;
+}
+
 int tracking_attempt_end(tracking_store *store, int64_t trial, int attempt, const char *cause, int rank,
                          const char *host, int exit_code, int signal, const char *detail)
 {

@@ -82,6 +82,7 @@ struct tracking_store;
                    "restored_report = excluded.restored_report, restored_checkpoint = excluded.restored_checkpoint, "  \
                    "started = excluded.started, ended = NULL, cause = NULL, \"rank\" = NULL, host = NULL, "            \
                    "exit_code = NULL, signal = NULL, detail = NULL")                                                   \
+    X(ATTEMPT_BACKEND, "UPDATE cadre_attempts SET backend = ?3 WHERE trial_id = ?1 AND attempt = ?2")                  \
     X(ATTEMPT_END, "UPDATE cadre_attempts SET ended = ?3, cause = ?4, \"rank\" = ?5, host = ?6, exit_code = ?7, "      \
                    "signal = ?8, detail = ?9 WHERE trial_id = ?1 AND attempt = ?2")                                    \
     X(CHECKPOINT_ADD, "INSERT INTO cadre_checkpoints (checkpoint_id, trial_id, attempt, report, step, path, hash, "    \

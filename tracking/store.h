@@ -99,6 +99,8 @@ int tracking_trial_note(tracking_store *store, int64_t trial, const char *detail
  * metrics of later reports (of the attempt that was lost) are removed, so that none is there twice. */
 int tracking_attempt_begin(tracking_store *store, int64_t trial, int attempt, int num_workers, const char *launcher,
                            const char *backend, int64_t restored_report, int64_t restored_checkpoint);
+/** The backend that the workers' communicator became, once it is known. */
+int tracking_attempt_backend(tracking_store *store, int64_t trial, int attempt, const char *backend);
 /** `cause`: "finished", "failed", "killed", "hung", "stopped", ...; rank -1: none in particular; signal 0: none.
  * `detail`: one line. */
 int tracking_attempt_end(tracking_store *store, int64_t trial, int attempt, const char *cause, int rank,

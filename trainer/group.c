@@ -108,6 +108,16 @@ static bool lost_before(const trainer_worker *a, const trainer_worker *b)
     return a->lost_at > 0 && (b->lost_at == 0 || a->lost_at < b->lost_at);
 }
 
+/* A worker that fails before any has made a step, for what is wrong with the program or its input, would fail the same way again. */
+static bool would_fail_again(const trainer_group *group, int status)
+{
+    for (int rank = 0; rank < group->world; rank++)
+        if (group->workers[rank].last_seen > 0)
+            return false;
+    return status == CADRE_EINVAL || status == CADRE_ENOENT || status == CADRE_ENOTSUP || status == CADRE_EMISMATCH || status == CADRE_EACCES ||
+           status == CADRE_EVERSION || status == CADRE_ECORRUPT || status == CADRE_EEXIST;
+}
+
 /* The first worker that failed for a reason of its own, else the first that died, else any failure. */
 static void judge(trainer_group *group)
 {
@@ -128,7 +138,7 @@ static void judge(trainer_group *group)
         set_outcome(group, CADRE_STOP, "stopped", -1, 0, SIGTERM, "did not leave in time; ended");
     } else if (found->done) {
         snprintf(detail, sizeof detail, "rank %d: %s", found->rank, found->done_message);
-        set_outcome(group, CADRE_ETRAIN, "failed", found->rank, 1, 0, detail);
+        set_outcome(group, would_fail_again(group, found->done_status) ? found->done_status : CADRE_ETRAIN, "failed", found->rank, 1, 0, detail);
     } else if (!found->exited) {
         snprintf(detail, sizeof detail, "rank %d left before it was done", found->rank);
         set_outcome(group, CADRE_ETRAIN, "failed", found->rank, 0, 0, detail);

@@ -5,7 +5,8 @@
  *   worker to controller                                   controller to worker
  *     hello     rank pid host                                start    world config directory threads restore report sync gpus ...
  *     gather    seq data (hexadecimal)                       gathered seq data[]
- *     beat      step                                         stop
+ *     ready     backend                                      stop
+ *     beat      step
  *     report    report step metrics [checkpoint]             ack      status [message] [stop]
  *     checkpoint  the same without metrics
  *     progress  epoch epochs step steps samples metrics

@@ -147,7 +147,7 @@ void progress_report(trainer_progress *progress, int64_t step, const cadre_metri
     if (!progress->on)
         return;
     char line[1024] = "";
-    append(line, sizeof line, "step %lld", (long long)step);
+    append(line, sizeof line, "report %lld", (long long)step);
     for (int i = 0; i < count; i++)
         append(line, sizeof line, "  %s %.4g", metrics[i].name, metrics[i].value);
     if (progress->rate > 0)

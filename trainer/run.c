@@ -99,6 +99,23 @@ static int commit_durable(trainer_run *run)
     return CADRE_OK;
 }
 
+/* A value as JSON with the shortest digits that read back the same: 0.1, not 0.10000000000000001. */
+static int value_text(const json_t *value, char **out)
+{
+    if (json_is_real(value)) {
+        char digits[32];
+        for (int precision = 1; precision <= 17; precision++) {
+            snprintf(digits, sizeof digits, "%.*g", precision, json_real_value(value));
+            if (strtod(digits, NULL) == json_real_value(value))
+                break;
+        }
+        *out = base_sprintf("%s%s", digits, strpbrk(digits, ".e") ? "" : ".0");
+    } else {
+        *out = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    }
+    return *out ? CADRE_OK : base_error(CADRE_ENOMEM, "out of memory for the config");
+}
+
 static int record_config(const trainer_run *run, tracking_param **out, char ***values, int *count)
 {
     const cadre_config *config = run->trainer->config;
@@ -113,12 +130,10 @@ static int record_config(const trainer_run *run, tracking_param **out, char ***v
         return base_error(CADRE_ENOMEM, "out of memory for the config");
     }
     int status = CADRE_OK;
-    for (int i = 0; i < *count; i++) {
+    for (int i = 0; status == CADRE_OK && i < *count; i++) {
         const char *name = cadre_config_name(config, i);
-        (*values)[i] = json_dumps(json_object_get(json, name), JSON_ENCODE_ANY | JSON_COMPACT);
+        status = value_text(json_object_get(json, name), &(*values)[i]);
         (*out)[i] = (tracking_param){.name = name, .json = (*values)[i]};
-        if (!(*values)[i])
-            status = base_error(CADRE_ENOMEM, "out of memory for the config");
     }
     json_decref(json);
     return status;
@@ -558,6 +573,8 @@ int run_take(trainer_run *run, const json_t *message, json_t **reply)
         run->result.start_s = run->first_step = base_now() - run->begun;
     if (message_is(message, "progress"))
         progress_update(&run->progress, message);
+    if (message_is(message, "ready") && run->attempt_recorded && message_attempt(message) == run->attempt)
+        return tracking_attempt_backend(run->store, run->trial, run->attempt, message_string(message, "backend", ""));
     if (!report && !checkpoint)
         return CADRE_OK;
     if (message_attempt(message) != run->attempt || !run->attempt_open)
@@ -618,6 +635,8 @@ int run_finish(trainer_run *run, int status, const char *reason)
         recorded = tracking_trial_note(run->store, run->trial, "paused");
     else if (recorded == CADRE_OK && status == CADRE_OK)
         recorded = tracking_trial_finish(run->store, run->trial, TRACKING_COMPLETE, run->has_objective_value, run->objective_value, "");
+    else if (recorded == CADRE_OK && run->has_restore && status != CADRE_ETRAIN) /* what stands in the way may be mended: it can be resumed */
+        recorded = tracking_trial_note(run->store, run->trial, "interrupted");
     else if (recorded == CADRE_OK)
         recorded = tracking_trial_finish(run->store, run->trial, TRACKING_FAIL, false, 0, reason);
     if (recorded == CADRE_OK)

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -99,6 +100,18 @@ static void give_gpus(const cadre_trainer *trainer, const json_t *start, int ran
     setenv("CUDA_VISIBLE_DEVICES", list, 1);
 }
 
+/* Which backend it became is worth a record. */
+static int say_ready(trainer_link *link, int rank, const cadre_comm *comm)
+{
+    json_t *message = rank == 0 ? message_new("ready", link->attempt) : NULL;
+    if (!message)
+        return rank == 0 ? CADRE_ENOMEM : CADRE_OK;
+    message_set_text(message, "backend", cadre_comm_backend(comm));
+    int status = link->send(link, message);
+    json_decref(message);
+    return status;
+}
+
 int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_oob *oob, trainer_link *link)
 {
     cadre_comm_options options = {.size = sizeof options, .backend = trainer->scaling.backend, .timeout_s = trainer->scaling.timeout_s};
@@ -113,6 +126,9 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
     status = cadre_config_from_json(message_string(start, "config", "{}"), &config);
     if (status == CADRE_OK)
         status = session_init(&session, start, oob->rank, link, comm);
+    if (status == CADRE_OK) {
+        status = say_ready(link, oob->rank, comm);
+    }
     if (status == CADRE_OK) {
         base_fault_set_rank(oob->rank);
         BASE_FAULT("train");
@@ -166,6 +182,7 @@ static void say_done(trainer_link *link, int status)
 int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd)
 {
     worker_take_signals(); /* as early as may be: before, they end it */
+    umask(077); /* what a run leaves is its owner's alone */
     setvbuf(stdout, NULL, _IOLBF, 0); /* what is printed is in the log at once, whatever comes next */
     trainer_link link;
     int status = trainer_link_socket(&link, fd);

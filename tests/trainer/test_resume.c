@@ -229,7 +229,7 @@ static void other_shapes(void **state)
     job_expect("world", "workers=3 epochs=5 resume=1", "OK");
     assert_run_clean("world");
     interrupt("shape", "workers=2 epochs=5");
-    job_expect("shape", "workers=2 epochs=5 resume=1 act=other-state", "ETRAIN");
+    job_expect("shape", "workers=2 epochs=5 resume=1 act=other-state", "EMISMATCH");
     assert_non_null(strstr(job_answer("shape", "message"), "other"));
     interrupt("norestore", "workers=2 epochs=5 stepping=0");
     job_expect("norestore", "workers=2 epochs=5 resume=1 restore=0 stepping=0", "ETRAIN");
