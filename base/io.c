@@ -182,7 +182,8 @@ int base_mkdirs(const char *path, mode_t mode)
         int fault = BASE_FAULT("mkdir");
         struct stat info;
         if (fault || (mkdir(copy, mode) != 0 && !(errno == EEXIST && stat(copy, &info) == 0 && S_ISDIR(info.st_mode))))
-            status = base_errno(fault ? fault_errno(fault) : errno == EEXIST ? ENOTDIR : errno, "make the directory %s", copy);
+            status = !fault && errno == EEXIST ? base_error(CADRE_EEXIST, "make the directory %s: it is there, but is no directory", copy)
+                                                : base_errno(fault ? fault_errno(fault) : errno, "make the directory %s", copy);
         *at = kept;
         if (kept == '\0')
             break;

@@ -107,7 +107,7 @@ static int find_program(struct tune *tune)
         return CADRE_OK;
     int status = command_find(command->words[0], command->directory, &command->program);
     const sweep_node *words = sweep_get(tune->tree, "command");
-    return status != CADRE_OK && words->items[0]->line ? sweep_wrap(status, words->items[0]) : status;
+    return status != CADRE_OK && words->items[0]->line ? sweep_wrap(status, words->items[0]) : status; /* where it is written */
 }
 
 static int exit_code(const struct tune *tune, int status, const cadre_tuner_result *result, const char *message)
@@ -176,7 +176,7 @@ static int refuse(struct tune *tune, const char *name, int status)
     tune->outcome.error = message;
     (void)cli_outcome_write(&tune->outcome, name, NULL);
     tune->outcome.error = NULL;
-    return status == CADRE_EINVAL || (tune->sweep && (status == CADRE_ENOENT || status == CADRE_EACCES)) ? CLI_MISUSED : code;
+    return status == CADRE_EINVAL || status == CADRE_ENOENT || status == CADRE_EACCES ? CLI_MISUSED : code;
 }
 
 static void close_tune(struct tune *tune)
@@ -245,7 +245,7 @@ struct flags {
 
 static int build_tree(struct tune *tune, const char *file, const struct flags *flags, char **words, int count)
 {
-    int status = file ? sweep_read_yaml(file, &tune->tree) : (tune->tree = sweep_map("cadre tune")) ? CADRE_OK : CADRE_ENOMEM;
+    int status = file ? sweep_read_yaml(file, &tune->tree) : (tune->tree = sweep_map("tune")) ? CADRE_OK : CADRE_ENOMEM;
     if (status == CADRE_OK && !file)
         status = cli_line_params(tune->tree, words, count);
     for (int i = 0; status == CADRE_OK && i < SETTINGS; i++)

@@ -232,6 +232,8 @@ static sweep_node *from_json(const json_t *json, const char *origin)
         return sweep_scalar(origin, number);
     case JSON_REAL:
         snprintf(number, sizeof number, "%.17g", json_real_value(json));
+        if (!strpbrk(number, ".e"))
+            strcat(number, ".0"); /* 1.0 in a choice is no 1 */
         node = sweep_scalar(origin, number);
         if (node)
             node->kind = SWEEP_DOUBLE;

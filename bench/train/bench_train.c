@@ -1,8 +1,8 @@
 /*
  * Training steps on request: bench_train FOLDER DEPTH BATCH WORKERS contiguous|channels_last|default float32|bfloat16|default
  *
- * Reads a number of steps from the fifo FOLDER/go, makes them and writes how long they took, in seconds, to the fifo FOLDER/took; until
- * there is a 0. Its first answer, unasked, is the time from main to the first step's begin and to its end. Batches are random and in memory; what is measured is
+ * Reads a number of steps from the fifo FOLDER/go, makes them and writes how long they took and rank 0's processor time, in seconds, to the
+ * fifo FOLDER/took; until there is a 0. Its first answer, unasked, is the time from main to the first step's begin and to its end. Batches are random and in memory; what is measured is
  * forward, backward, gradient sync, optimiser and cadre_step, as examples/resnet_mnist.c has them. ddp.py does the same with PyTorch.
  */
 #include "cadre/cadre.h"
@@ -46,12 +46,14 @@ struct training {
         }                                                                                                              \
     } while (0)
 
-static double now(void)
+static double read_clock(clockid_t clock)
 {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(clock, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
+
+static double now(void) { return read_clock(CLOCK_MONOTONIC); }
 
 static int make(struct training *t)
 {
@@ -137,12 +139,12 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
         if (count <= 0)
             break;
         TRY(cadre_barrier(comm));
-        double begun = now();
+        double begun = now(), cpu_begun = read_clock(CLOCK_PROCESS_CPUTIME_ID);
         for (int64_t i = 0; i < count; i++)
             TRY(step(&t));
         TRY(cadre_barrier(comm));
         if (took) {
-            fprintf(took, "%.6f\n", now() - begun);
+            fprintf(took, "%.6f %.6f\n", now() - begun, read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu_begun);
             fflush(took);
         }
     }

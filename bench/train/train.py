@@ -9,7 +9,7 @@
     python3 bench/train/train.py --build BUILD accuracy     defaults against float32: Fashion-MNIST after --epochs epochs
 
 The programs that are compared run at the same time and work in turn: while one makes its steps the others wait. What is printed is the median
-over the rounds and the ratio of the medians. PyTorch's process is this Python, which needs torch (Debian: python3-torch).
+over the rounds and the ratio of the medians, and beside it the ratio by rank 0's processor time, which other work on the machine disturbs less. PyTorch's process is this Python, which needs torch (Debian: python3-torch).
 """
 
 import argparse
@@ -30,7 +30,7 @@ class Program:
     """One program that makes steps when it is told to."""
 
     def __init__(self, name, command, depth, batch, workers, layout, dtype):
-        self.name, self.images = name, batch * workers
+        self.name, self.images, self.cpu_rates = name, batch * workers, []
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-train-"))
         os.mkfifo(self.folder / "go")
         os.mkfifo(self.folder / "took")
@@ -45,8 +45,10 @@ class Program:
         print(steps, file=self.go, flush=True)
 
     def rate(self):
-        """Images a second of the steps that were begun."""
-        return self.images * self.steps / float(self.took.readline())
+        """Images a second of the steps that were begun; also keeps those a second of processor time."""
+        wall, cpu = map(float, self.took.readline().split())
+        self.cpu_rates.append(self.images * self.steps / cpu)
+        return self.images * self.steps / wall
 
     def end(self):
         print(0, file=self.go, flush=True)
@@ -78,14 +80,16 @@ def in_turn(groups, steps, rounds):
     return rates
 
 
-def row(results, name, a, b, rates, bar):
+def row(results, name, groups, rates, bar):
+    a, b = (group[0].name for group in groups)
     first, second = statistics.median(rates[0]), statistics.median(rates[1])
     pairs = sorted(x / y for x, y in zip(*rates))
     ratio = first / second
+    cpu = statistics.median(groups[0][0].cpu_rates[1:]) / statistics.median(groups[1][0].cpu_rates[1:]) * groups[1][0].images / groups[0][0].images
     verdict = "" if bar is None else f"  bar {bar:.2f}: {'met' if ratio >= bar else 'MISSED'}"
     print(f"{name:34} {a} {first:8.1f}  {b} {second:8.1f} images/s  ratio {ratio:.3f} "
-          f"(rounds {pairs[0]:.3f} to {pairs[-1]:.3f}){verdict}", flush=True)
-    results.append({"name": name, a: rates[0], b: rates[1], "ratio": ratio, "bar": bar})
+          f"(rounds {pairs[0]:.3f} to {pairs[-1]:.3f}; by processor time {cpu:.3f}){verdict}", flush=True)
+    results.append({"name": name, a: rates[0], b: rates[1], "ratio": ratio, "cpu_ratio": cpu, "bar": bar})
 
 
 def against_torch(options, results, depth):
@@ -100,15 +104,15 @@ def against_torch(options, results, depth):
         few = max(1, steps // 4) if dtype == "bfloat16" else steps
         groups = [[Program("cadre", ours(options), depth, options.batch, 2, layout, dtype)],
                   [Program("ddp", theirs(), depth, options.batch, 2, their_layout, their_dtype)]]
-        row(results, f"ResNet-{depth} {name}", "cadre", "ddp", in_turn(groups, few, options.rounds), bar)
+        row(results, f"ResNet-{depth} {name}", groups, in_turn(groups, few, options.rounds), bar)
 
 
 def scaling(options, results):
     for depth, steps in ((8, 20), (18, 1)):
         steps = options.steps or steps
-        two = Program("two", ours(options), depth, options.batch, 2, "default", "default")
-        alone = [Program(f"alone-{i}", ours(options), depth, options.batch, 1, "default", "default") for i in range(2)]
-        row(results, f"ResNet-{depth} two workers", "coupled", "uncoupled", in_turn([[two], alone], steps, options.rounds), 0.97)
+        two = Program("coupled", ours(options), depth, options.batch, 2, "default", "default")
+        alone = [Program("uncoupled", ours(options), depth, options.batch, 1, "default", "default") for i in range(2)]
+        row(results, f"ResNet-{depth} two workers", [[two], alone], in_turn([[two], alone], steps, options.rounds), 0.97)
 
 
 def start(options, results):

@@ -166,6 +166,49 @@ static void layers(void **state)
     assert_float_equal(item(y), 7.5, 0);
 }
 
+/* Batch norm in training on float32, which has kernels of its own, against ATen's on float64: results, gradients, averages. */
+static void batch_norm_training(void **state)
+{
+    (void)state;
+    const int64_t shapes[][4] = {{3, 5, 7, 7}, {4, 16, 6, 5}, {2, 3, 1, 1}, {2, 1, 9, 4}};
+    for (size_t s = 0; s < 8; s++) {
+        const int64_t *sizes = shapes[s / 2], channels = sizes[1];
+        const bool last = s % 2;
+        ct_tensor *x = NULL, *g = NULL, *w = NULL, *b = NULL;
+        OK(ct_tensor_randn(sizes, 4, CT_FLOAT32, NULL, &x));
+        OK(ct_add_scalar_(x, 1000)); /* a mean far from zero costs no digits */
+        OK(ct_tensor_randn(sizes, 4, CT_FLOAT32, NULL, &g));
+        if (last)
+            OK(ct_contiguous(x, CT_CHANNELS_LAST, &x));
+        OK(ct_tensor_randn(CT_SHAPE(channels), CT_FLOAT32, NULL, &w));
+        OK(ct_tensor_randn(CT_SHAPE(channels), CT_FLOAT32, NULL, &b));
+        ct_tensor *results[2][6];
+        for (int wide = 0; wide < 2; wide++) {
+            const ct_dtype dtype = wide ? CT_FLOAT64 : CT_FLOAT32;
+            ct_tensor *in[4], *seed = NULL, *mean = NULL, *var = NULL, **r = results[wide];
+            ct_tensor *const from[] = {x, w, b};
+            for (int i = 0; i < 3; i++) {
+                OK(ct_tensor_clone(from[i], &in[i]));
+                OK(ct_to_dtype(in[i], dtype, &in[i]));
+                OK(ct_tensor_set_requires_grad(in[i], true));
+            }
+            OK(ct_to_dtype(g, dtype, &seed));
+            OK(ct_tensor_zeros(CT_SHAPE(channels), dtype, NULL, &mean));
+            OK(ct_tensor_ones(CT_SHAPE(channels), dtype, NULL, &var));
+            OK(ct_batch_norm(in[0], in[1], in[2], mean, var, true, 0.1, 1e-5, &r[0]));
+            OK(ct_backward_from(r[0], seed));
+            for (int i = 0; i < 3; i++)
+                OK(ct_tensor_grad(in[i], &r[1 + i]));
+            r[4] = mean;
+            r[5] = var;
+        }
+        assert_int_equal(ct_tensor_stride(results[0][0], 1), ct_tensor_stride(x, 1));
+        for (int i = 0; i < 6; i++)
+            for (int64_t k = 0; k < ct_tensor_numel(results[0][i]); k++)
+                NEAR(at(results[1][i], k), at(results[0][i], k), 3e-4);
+    }
+}
+
 static void losses(void **state)
 {
     (void)state;
@@ -186,6 +229,7 @@ static void losses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(elementwise), TEST(functions), TEST(reductions), TEST(layers), TEST(losses)};
+    const struct CMUnitTest tests[] = {TEST(elementwise), TEST(functions), TEST(reductions), TEST(layers), TEST(batch_norm_training),
+                                       TEST(losses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

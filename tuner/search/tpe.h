@@ -1,6 +1,6 @@
 /*
- * The tree-structured Parzen estimator from inside: tpe.c is the searcher and its history, tpe_model.c makes two
- * mixtures of kernels from that, tpe_density.c evaluates them.
+ * The tree-structured Parzen estimator from inside: tpe.c is the searcher, tpe_history.c the trials it knows,
+ * tpe_model.c makes two mixtures of kernels from those, tpe_density.c evaluates them.
  */
 #ifndef TUNER_SEARCH_TPE_H
 #define TUNER_SEARCH_TPE_H
@@ -9,91 +9,121 @@
 #include "tuner/search/search.h"
 #include "tuner/space.h"
 
-/* One dimension of a mixture's kernels: arrays with one element a kernel. A kernel that does not have the dimension has
- * inverse 0 there, and in its place stands the uniform density (offset alone). */
+enum {
+    TPE_MAX_POINTS = 64, /* whose density is asked for at once */
+    TPE_TABLE = 64,      /* stepped dimensions of up to so many values keep their kernels' masses in a table */
+    TPE_BLOCK = 256,     /* kernels that are worked on at once */
+};
+
+typedef struct tpe_dim {
+    const cadre_dim *dim;
+    double low, high;              /* where the density lives: tuner_dim_range */
+    double width;                  /* what bandwidths are measured by */
+    double prior_centre, prior_sd; /* of the wide kernel that is always there */
+    double uniform;                /* log of the uniform density, or of one value's share */
+    int values;                    /* of a stepped dimension with a table; 0: it has none */
+    bool point;                    /* there is but one value: nothing to model */
+    bool summed; /* always there and not tabled: its kernels' factors are part of the mixture's bias */
+    bool parent; /* a choice that others are conditional on */
+} tpe_dim;
+
+/*
+ * One dimension of a mixture's kernels: arrays with one element a kernel. A kernel that does not have the dimension
+ * stands for the uniform density there.
+ */
 typedef struct tpe_column {
-    const double
-        *centre; /* in the dimension's own scale, logarithms for log; the index of a categorical one, -1 for none */
-    const double *inverse; /* of the bandwidth; not used for categorical ones */
-    const double *offset;  /* the logarithm of what the kernel is multiplied by */
-    double same, other;    /* of a categorical one: log probability of the kernel's own choice, and of each other */
+    const double *centre;  /* in the dimension's own scale; the index of a choice, -1 for none */
+    const double *inverse; /* of the bandwidth; 0 for none */
+    const double *offset;  /* log of what the kernel is multiplied by */
+    const double *mass;    /* of a tabled dimension: [value * stride + kernel], log mass */
+    int stride;
+    double same, other; /* of a choice: log probability of the kernel's own, and of each other */
 } tpe_column;
 
 typedef struct tpe_mixture {
     int kernels; /* the prior, which is one more, not counted */
     const tpe_column *column;
-    const double *
-        bias; /* offsets of the dimensions that are always there, summed; -INFINITY for a kernel that does not belong */
-    const double *weight;
-    double weights; /* their sum over those that belong, and the prior's 1 */
+    const double *bias;   /* offsets of the `summed` dimensions; -INFINITY for a kernel that does not belong */
+    const double *weight; /* 0 for such a one */
+    double weights;       /* their sum, and the prior's 1 */
 } tpe_mixture;
 
-typedef struct tpe_dim {
-    const cadre_dim *dim;
-    double low, high; /* where the density lives: tuner_dim_range */
-    double width;     /* what bandwidths are measured by */
-    double prior_centre, prior_sd;
-    bool always;    /* without conditions: its offset is part of the bias */
-    double uniform; /* log of the uniform density, or of one choice's share */
-} tpe_dim;
-
-/* Points whose density is wanted. */
+/* Points whose density is wanted: [point * ndims + dim]. */
 typedef struct tpe_points {
-    int count;
-    int ndims;
-    double *at;           /* [point * ndims + dim] in the dimension's scale, NaN: not there */
+    int count, ndims;
+    double *at;           /* in the dimension's scale, NaN: not there */
     double *left, *right; /* edges of a stepped dimension's cell, likewise */
+    int *value;           /* of a tabled dimension */
 } tpe_points;
 
-/** log density of each of at most TPE_MAX_POINTS points under the mixture, into out[count]. */
-enum { TPE_BLOCK = 256, TPE_MAX_POINTS = 64 };
+/** log density of the points, at most TPE_MAX_POINTS, under the mixture, into out[count]. */
 void tpe_log_density(const tpe_dim *dims, const tpe_mixture *mixture, const tpe_points *points, double *out);
 
 /** log of the standard normal mass between a < b, at any distance from 0. */
 double tpe_log_mass(double a, double b);
-/** log of what a kernel's density is multiplied by: truncated to [low, high], per unit (continuous) or as a mass
- * (stepped). */
+/** log of what a kernel, truncated to [low, high], is multiplied by: per unit, or of a stepped dimension as a mass. */
 double tpe_offset(const tpe_dim *dim, double centre, double sd);
+/** log mass of a kernel in the cell [left, right] around `middle`, without its offset. */
+double tpe_cell(double left, double middle, double right, double centre, double inverse);
 /** A draw from the normal (centre, sd) truncated to [low, high], which holds the centre. */
 double tpe_draw_normal(base_rng *rng, double centre, double sd, double low, double high);
 
-/* ---- history and model --------------------------------------------------------------------------------------------
- */
+/* ---- history ---------------------------------------------------------------------------------------------------- */
 
 typedef enum tpe_state { TPE_RUNNING, TPE_COMPLETE, TPE_PRUNED, TPE_FAILED } tpe_state;
 
+/* A dimension's column over all trials, from which the bad mixture reads in place. */
+typedef struct tpe_track {
+    double *centre; /* as in tpe_column */
+    int sorted;     /* trials that have the dimension, in the order of their centres (not of choices) */
+    int *order;
+    double *sd, *inverse, *offset; /* of the last model; sd is 0 for a trial that none has seen yet */
+    double *mass;
+    int stride; /* of mass */
+} tpe_track;
+
 typedef struct tpe_history {
-    int ndims, count, room; /* trials in the order of their numbers */
+    int ndims, count, room; /* trials, in the order of their numbers */
     int64_t *number;
     unsigned char *state;
     double *value;      /* of complete and pruned trials */
     int64_t *last_step; /* of pruned ones */
     int ranked;         /* complete and pruned trials, best first */
     int *rank;
-    struct tpe_track {  /* a dimension */
-        double *centre; /* by trial; 0 where it is not there */
-        unsigned char *there;
-        int sorted; /* trials that have it, by centre */
-        int *order;
-        double *sd, *inverse, *offset; /* by trial, of the last model */
-    } * track;
+    tpe_track *track;
+    uint64_t *seen; /* a set of the points' hashes; 0 is a free place */
+    int seen_room;
 } tpe_history;
+
+int tpe_history_init(tpe_history *history, int ndims);
+void tpe_history_free(tpe_history *history);
+/** A new trial at x, running; its index. CADRE_ENOMEM leaves all as it was. */
+int tpe_history_add(tpe_history *history, const tpe_dim *dims, int64_t number, const double *x);
+/** The index of a trial, or -1. */
+int tpe_history_find(const tpe_history *history, int64_t number);
+void tpe_history_end(tpe_history *history, int trial, const cadre_outcome *outcome);
+/** Whether some trial was or is at x. */
+bool tpe_history_seen(const tpe_history *history, const double *x);
+
+/* ---- model ------------------------------------------------------------------------------------------------------ */
 
 typedef struct tpe_model {
     tpe_dim *dims;
-    int good_room;
-    int *good;              /* the good trials, in the order of their numbers */
+    int good_count, good_room;
+    int *good;              /* the good trials, best first */
+    int room;               /* of what follows */
     unsigned char *is_good; /* by trial */
-    int room;               /* of is_good, bias and weight */
     double *bias, *weight;  /* of the bad mixture */
     tpe_column *bad_column, *good_column;
     double *good_store; /* what the good mixture's columns point to */
     tpe_mixture bad, good_mixture;
 } tpe_model;
 
-/** Split the history after its best `good` trials and make both mixtures. */
+int tpe_model_init(tpe_model *model, const cadre_space *space);
+void tpe_model_free(tpe_model *model);
+/** Split the history behind its best `good` trials and make both mixtures. */
 int tpe_model_update(tpe_model *model, tpe_history *history, int good);
-/** Draw a point from the good mixture, natural units. */
+/** Draw a point from the good mixture, in natural units. */
 void tpe_model_draw(const tpe_model *model, const cadre_space *space, base_rng *rng, double *x);
 /** A natural value in a dimension's scale. */
 double tpe_scaled(const tpe_dim *dim, double value);

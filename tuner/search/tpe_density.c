@@ -83,12 +83,10 @@ double tpe_draw_normal(base_rng *rng, double centre, double sd, double low, doub
     return fmin(fmax(centre + sd * z, low), high);
 }
 
-/* The mass of a stepped kernel in a cell. Beyond six bandwidths its density in the middle will do: nothing hangs on it
- * there. */
-static double cell(double left, double middle, double right, double centre, double inverse)
+double tpe_cell(double left, double middle, double right, double centre, double inverse)
 {
     double z = (middle - centre) * inverse;
-    if (fabs(z) > 6)
+    if (fabs(z) > 6) /* its density in the middle will do: nothing hangs on it so far out */
         return -0.5 * z * z + log((right - left) * inverse) - LOG_SQRT_2PI;
     return tpe_log_mass((left - centre) * inverse, (right - centre) * inverse);
 }
@@ -101,10 +99,17 @@ static void add_stepped(const tpe_dim *dim, const tpe_column *column, int first,
         if (sum[k] == -INFINITY)
             continue;
         if (column->inverse[i] != 0)
-            sum[k] += cell(where[0], where[1], where[2], column->centre[i], column->inverse[i]);
-        if (!dim->always)
+            sum[k] += tpe_cell(where[0], where[1], where[2], column->centre[i], column->inverse[i]);
+        if (!dim->summed)
             sum[k] += column->offset[i];
     }
+}
+
+INLINE void add_tabled(const tpe_column *column, int first, int count, int value, double *restrict sum)
+{
+    const double *restrict mass = column->mass + (size_t)value * (size_t)column->stride + first;
+    for (int k = 0; k < count; k++)
+        sum[k] += mass[k];
 }
 
 INLINE void add_categorical(const tpe_dim *dim, const tpe_column *column, int first, int count, double at, double *sum)
@@ -112,7 +117,7 @@ INLINE void add_categorical(const tpe_dim *dim, const tpe_column *column, int fi
     const double *restrict centre = column->centre + first;
     for (int k = 0; k < count; k++)
         sum[k] += centre[k] == at ? column->same : column->other;
-    for (int k = 0; k < count && !dim->always; k++)
+    for (int k = 0; k < count && dim->dim->conditions; k++)
         if (centre[k] < 0)
             sum[k] += dim->uniform - column->other;
 }
@@ -126,7 +131,7 @@ INLINE void add_continuous(const tpe_dim *dim, const tpe_column *column, int fir
         sum[k] -= 0.5 * z * z;
     }
     const double *restrict offset = column->offset + first;
-    for (int k = 0; k < count && !dim->always; k++)
+    for (int k = 0; k < count && !dim->summed; k++)
         sum[k] += offset[k];
 }
 
@@ -136,9 +141,9 @@ static double log_prior(const tpe_dim *dims, const tpe_points *points, int point
     for (int i = 0; i < points->ndims; i++) {
         double at = points->at[point * points->ndims + i];
         const tpe_dim *dim = &dims[i];
-        if (isnan(at))
+        if (isnan(at) || dim->point)
             continue;
-        if (dim->dim->kind == CADRE_DIM_CATEGORICAL || !(dim->high > dim->low)) {
+        if (dim->dim->kind == CADRE_DIM_CATEGORICAL) {
             sum += dim->uniform;
             continue;
         }
@@ -182,10 +187,12 @@ INLINE void exponents(const tpe_dim *dims, const tpe_mixture *mixture, const tpe
     for (int i = 0; i < points->ndims; i++) {
         const double *at = &points->at[point * points->ndims + i];
         const tpe_dim *dim = &dims[i];
-        if (isnan(*at) || !(dim->high > dim->low))
+        if (isnan(*at) || dim->point)
             continue;
         if (dim->dim->kind == CADRE_DIM_CATEGORICAL) {
             add_categorical(dim, &mixture->column[i], first, count, *at, sum);
+        } else if (dim->values) {
+            add_tabled(&mixture->column[i], first, count, points->value[point * points->ndims + i], sum);
         } else if (dim->dim->step > 0) {
             double where[3] = {points->left[point * points->ndims + i], *at, points->right[point * points->ndims + i]};
             add_stepped(dim, &mixture->column[i], first, count, where, sum);

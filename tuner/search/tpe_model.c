@@ -6,156 +6,249 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TPE_CLIP        1.5
+#define TPE_GOOD_WEIGHT (log(n + 1.0) - log(rank + 1.0))
+
 double tpe_scaled(const tpe_dim *dim, double value) { return dim->dim->log ? log(value) : value; }
 
-static double bounded(double value, double low, double high) { return fmin(fmax(value, low), high); }
+/* ---- the dimensions --------------------------------------------------------------------------------------------- */
 
-/* A trial's bandwidth is the larger of the gaps to its neighbours on its side; at an end of the range the one gap there
- * is. The magic clip keeps it from falling below a share of the range that shrinks as trials come, down to a hundredth.
- */
-static void set_bandwidth(const tpe_dim *dim, struct tpe_track *track, int trial, double left, double right,
-                          int kernels)
+static void describe(const cadre_dim *dim, tpe_dim *out)
 {
-    double gap = isnan(left) ? right : isnan(right) ? left : fmax(left, right);
-    if (isnan(gap)) /* alone on its side: the bounds are its neighbours */
-        gap = fmax(track->centre[trial] - dim->low, dim->high - track->centre[trial]);
-    double sd = bounded(gap, dim->width / fmin(100, kernels + 2), dim->width);
-    if (sd == track->sd[trial])
-        return;
-    track->sd[trial] = sd;
-    track->inverse[trial] = 1 / sd;
-    track->offset[trial] = tpe_offset(dim, track->centre[trial], sd);
+    *out = (tpe_dim){.dim = dim};
+    tuner_dim_range(dim, &out->low, &out->high);
+    out->width = dim->normal ? 4 * dim->sd : out->high - out->low;
+    out->prior_centre = dim->normal ? dim->mean : (out->low + out->high) / 2;
+    out->prior_sd = dim->normal ? dim->sd : out->width;
+    bool choice = dim->kind == CADRE_DIM_CATEGORICAL;
+    double steps = choice || dim->step == 0 ? 0 : tuner_dim_steps(dim);
+    out->point = !choice && (steps == 1 || !(out->high > out->low));
+    if (choice)
+        out->uniform = -log(dim->count);
+    else if (!out->point)
+        out->uniform = steps > 0 ? -log(steps) : -log(out->high - out->low);
+    out->values = !out->point && steps <= TPE_TABLE ? (int)steps : 0;
+    out->summed = !choice && !out->point && dim->conditions == 0 && !out->values;
 }
 
-static void set_bandwidths(const tpe_dim *dim, struct tpe_track *track, const unsigned char *is_good)
+int tpe_model_init(tpe_model *model, const cadre_space *space)
+{
+    size_t ndims = (size_t)space->count;
+    *model = (tpe_model){0};
+    model->dims = base_calloc(ndims, sizeof *model->dims);
+    model->bad_column = base_calloc(ndims, sizeof *model->bad_column);
+    model->good_column = base_calloc(ndims, sizeof *model->good_column);
+    if (!model->dims || !model->bad_column || !model->good_column)
+        return CADRE_ENOMEM;
+    for (size_t d = 0; d < ndims; d++)
+        describe(&space->dims[d], &model->dims[d]);
+    for (size_t d = 0; d < ndims; d++)
+        for (int k = 0; k < space->dims[d].conditions; k++) {
+            int parent = space->dims[d].condition[k].parent;
+            model->dims[parent].parent = space->dims[parent].kind == CADRE_DIM_CATEGORICAL;
+        }
+    return CADRE_OK;
+}
+
+void tpe_model_free(tpe_model *model)
+{
+    free(model->dims);
+    free(model->good);
+    free(model->is_good);
+    free(model->bias);
+    free(model->weight);
+    free(model->bad_column);
+    free(model->good_column);
+    free(model->good_store);
+}
+
+/* ---- bandwidths ------------------------------------------------------------------------------------------------- */
+
+static void set_kernel(const tpe_dim *dim, tpe_track *track, int trial, double sd)
+{
+    double centre = track->centre[trial], inverse = 1 / sd, offset = tpe_offset(dim, centre, sd);
+    track->sd[trial] = sd;
+    track->inverse[trial] = inverse;
+    track->offset[trial] = offset;
+    double right = dim->low;
+    for (int v = 0; v < dim->values; v++) {
+        double value = dim->dim->low + v * dim->dim->step, left = right;
+        right = v + 1 == dim->values ? dim->high : tpe_scaled(dim, value + dim->dim->step / 2);
+        track->mass[(size_t)v * (size_t)track->stride + (size_t)trial] =
+            offset + tpe_cell(left, tpe_scaled(dim, value), right, centre, inverse);
+    }
+}
+
+/*
+ * A trial's bandwidth is the larger of the gaps to its neighbours on its side; at an end of the range, the one gap
+ * there is. The magic clip keeps it from falling below a share of the range that shrinks as trials come, to a
+ * hundredth.
+ */
+static void set_bandwidth(const tpe_dim *dim, tpe_track *track, int trial, double left, double right, double least)
+{
+    double gap = isnan(left) ? right : isnan(right) ? left : left > right ? left : right;
+    if (isnan(gap)) /* alone on its side: the bounds are its neighbours */
+        gap = fmax(track->centre[trial] - dim->low, dim->high - track->centre[trial]);
+    double sd = gap < least ? least : gap > dim->width ? dim->width : gap;
+    if (sd != track->sd[trial])
+        set_kernel(dim, track, trial, sd);
+}
+
+static void set_bandwidths(const tpe_dim *dim, tpe_track *track, const unsigned char *is_good)
 {
     int kernels[2] = {0, 0}, last[2] = {-1, -1};
-    double gap[2] = {NAN, NAN}; /* to the left of `last` */
+    double gap[2] = {NAN, NAN}, least[2]; /* gap: to the left of `last` */
     for (int k = 0; k < track->sorted; k++)
         kernels[is_good[track->order[k]]]++;
+    for (int side = 0; side < 2; side++)
+        least[side] = dim->width / fmin(100, TPE_CLIP * (kernels[side] + 2));
     for (int k = 0; k < track->sorted; k++) {
         int trial = track->order[k], side = is_good[trial];
         double between = NAN;
         if (last[side] >= 0) {
             between = track->centre[trial] - track->centre[last[side]];
-            set_bandwidth(dim, track, last[side], gap[side], between, kernels[side]);
+            set_bandwidth(dim, track, last[side], gap[side], between, least[side]);
         }
         gap[side] = between;
         last[side] = trial;
     }
     for (int side = 0; side < 2; side++)
         if (last[side] >= 0)
-            set_bandwidth(dim, track, last[side], gap[side], NAN, kernels[side]);
+            set_bandwidth(dim, track, last[side], gap[side], NAN, least[side]);
 }
 
-/* The last 25 count fully, those before on a ramp from 1/n, in the order of their numbers. */
-static double weight_of(int i, int n)
+/* ---- the split and the mixtures --------------------------------------------------------------------------------- */
+
+/* The good trials: the best `count`. */
+static void split(tpe_model *model, const tpe_history *history, int count)
+{
+    memset(model->is_good, 0, (size_t)history->count);
+    model->good_count = count;
+    for (int k = 0; k < count; k++) {
+        model->good[k] = history->rank[k];
+        model->is_good[history->rank[k]] = 1;
+    }
+}
+
+/* Of bad trials the last 25 count fully, those before on a ramp from 1/n, in the order of their numbers. */
+static double weight_of_bad(int i, int n)
 {
     if (n < 25 || i >= n - 25)
         return 1;
     return n == 26 ? 1.0 / n : 1.0 / n + i * (1 - 1.0 / n) / (n - 26);
 }
 
-static void set_categorical(const tpe_dim *dim, tpe_column *column, int kernels)
+/* Of good trials the better ones count more; all together as much as their number. */
+static double weight_of_good(int rank, int n)
+{
+    (void)rank, (void)n;
+    return TPE_GOOD_WEIGHT;
+}
+
+static void set_choice(const tpe_dim *dim, tpe_column *column, int kernels)
 {
     double choices = dim->dim->count, prior = 1.0 / (kernels + 1), sum = 1 + choices * prior;
     column->same = log((1 + prior) / sum);
     column->other = log(prior / sum);
 }
 
-static int grow(tpe_model *model, const tpe_history *history, int good)
+/* The bad mixture is the whole history in place, with the good trials struck out: nothing moves when the split moves.
+ */
+static void make_bad(tpe_model *model, const tpe_history *history)
 {
-    if (history->room > model->room) {
-        size_t room = (size_t)history->room;
-        unsigned char *is_good = base_realloc(model->is_good, room);
-        model->is_good = is_good ? is_good : model->is_good;
-        double *bias = base_realloc(model->bias, room * sizeof *bias);
-        model->bias = bias ? bias : model->bias;
-        double *weight = base_realloc(model->weight, room * sizeof *weight);
-        model->weight = weight ? weight : model->weight;
-        if (!is_good || !bias || !weight)
-            return CADRE_ENOMEM;
-        model->room = history->room;
-    }
-    if (good > model->good_room) {
-        size_t room = 2 * (size_t)good, each = (size_t)history->ndims * 3 + 2;
-        int *list = base_realloc(model->good, room * sizeof *list);
-        model->good = list ? list : model->good;
-        double *store = base_realloc(model->good_store, room * each * sizeof *store);
-        model->good_store = store ? store : model->good_store;
-        if (!list || !store)
-            return CADRE_ENOMEM;
-        model->good_room = (int)room;
-    }
-    return CADRE_OK;
-}
-
-/* The bad mixture is the whole history in place, with the good trials struck out: nothing has to be moved when the
- * split moves. */
-static void make_bad(tpe_model *model, const tpe_history *history, int good)
-{
-    int n = history->count - good, at = 0;
+    int n = history->count - model->good_count, at = 0;
     double weights = 1;
     for (int i = 0; i < history->count; i++) {
-        model->weight[i] = model->is_good[i] ? 0 : weight_of(at++, n);
+        model->weight[i] = model->is_good[i] ? 0 : weight_of_bad(at++, n);
         weights += model->weight[i];
         model->bias[i] = model->is_good[i] ? -INFINITY : 0;
     }
     for (int d = 0; d < history->ndims; d++) {
-        const struct tpe_track *track = &history->track[d];
-        model->bad_column[d] = (tpe_column){track->centre, track->inverse, track->offset, 0, 0};
+        const tpe_track *track = &history->track[d];
+        model->bad_column[d] =
+            (tpe_column){track->centre, track->inverse, track->offset, track->mass, track->stride, 0, 0};
         if (model->dims[d].dim->kind == CADRE_DIM_CATEGORICAL)
-            set_categorical(&model->dims[d], &model->bad_column[d], n);
-        else if (model->dims[d].always)
-            for (int i = 0; i < history->count; i++)
-                model->bias[i] += track->offset[i];
+            set_choice(&model->dims[d], &model->bad_column[d], n);
+        for (int i = 0; i < history->count && model->dims[d].summed; i++)
+            model->bias[i] += track->offset[i];
     }
     model->bad = (tpe_mixture){history->count, model->bad_column, model->bias, model->weight, weights};
 }
 
-static void make_good(tpe_model *model, const tpe_history *history, int good)
+/* Doubles that the good mixture takes for each of its kernels. */
+static size_t doubles_per_kernel(const tpe_model *model, int ndims)
 {
-    double *bias = model->good_store, *weight = bias + good, *at = weight + good, weights = 1;
-    for (int k = 0; k < good; k++) {
-        bias[k] = 0;
-        weights += weight[k] = weight_of(k, good);
-    }
-    for (int d = 0; d < history->ndims; d++, at += 3 * good) {
-        const struct tpe_track *track = &history->track[d];
-        double *centre = at, *inverse = at + good, *offset = at + 2 * good;
-        for (int k = 0; k < good; k++) {
-            centre[k] = track->centre[model->good[k]];
-            inverse[k] = track->inverse[model->good[k]];
-            offset[k] = track->offset[model->good[k]];
-            if (model->dims[d].always && model->dims[d].dim->kind != CADRE_DIM_CATEGORICAL)
-                bias[k] += offset[k];
-        }
-        model->good_column[d] = (tpe_column){centre, inverse, offset, 0, 0};
-        if (model->dims[d].dim->kind == CADRE_DIM_CATEGORICAL)
-            set_categorical(&model->dims[d], &model->good_column[d], good);
-    }
-    model->good_mixture = (tpe_mixture){good, model->good_column, bias, weight, weights};
+    size_t count = 2 + 3 * (size_t)ndims;
+    for (int d = 0; d < ndims; d++)
+        count += (size_t)model->dims[d].values;
+    return count;
 }
 
-static int by_number(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
+static void make_good(tpe_model *model, const tpe_history *history)
+{
+    int n = model->good_count;
+    double *bias = model->good_store, *weight = bias + n, *at = weight + n, weights = 1;
+    for (int k = 0; k < n; k++) {
+        bias[k] = 0;
+        weights += weight[k] = weight_of_good(k, n);
+    }
+    for (int d = 0; d < history->ndims; d++) {
+        const tpe_track *track = &history->track[d];
+        const tpe_dim *dim = &model->dims[d];
+        double *centre = at, *inverse = at + n, *offset = at + 2 * n, *mass = at + 3 * n;
+        for (int k = 0; k < n; k++) {
+            int trial = model->good[k];
+            centre[k] = track->centre[trial];
+            inverse[k] = track->inverse[trial];
+            offset[k] = track->offset[trial];
+            bias[k] += dim->summed ? offset[k] : 0;
+            for (int v = 0; v < dim->values; v++)
+                mass[v * n + k] = track->mass[(size_t)v * (size_t)track->stride + (size_t)trial];
+        }
+        model->good_column[d] = (tpe_column){centre, inverse, offset, mass, n, 0, 0};
+        if (dim->dim->kind == CADRE_DIM_CATEGORICAL)
+            set_choice(dim, &model->good_column[d], n);
+        at += (3 + dim->values) * n;
+    }
+    model->good_mixture = (tpe_mixture){n, model->good_column, bias, weight, weights};
+}
+
+#define GROW(array, count)                                                                                             \
+    ((grown = base_realloc(array, (size_t)(count) * sizeof *(array))) ? ((array) = grown, true) : false)
+
+static int make_room(tpe_model *model, const tpe_history *history, int good)
+{
+    void *grown;
+    if (history->room > model->room) {
+        if (!GROW(model->is_good, history->room) || !GROW(model->bias, history->room) ||
+            !GROW(model->weight, history->room))
+            return CADRE_ENOMEM;
+        model->room = history->room;
+    }
+    if (good > model->good_room) {
+        if (!GROW(model->good, 2 * good) ||
+            !GROW(model->good_store, 2 * (size_t)good * doubles_per_kernel(model, history->ndims)))
+            return CADRE_ENOMEM;
+        model->good_room = 2 * good;
+    }
+    return CADRE_OK;
+}
 
 int tpe_model_update(tpe_model *model, tpe_history *history, int good)
 {
-    int status = grow(model, history, good);
+    int status = make_room(model, history, good);
     if (status)
         return status;
-    memset(model->is_good, 0, (size_t)history->count);
-    memcpy(model->good, history->rank, (size_t)good * sizeof *model->good);
-    qsort(model->good, (size_t)good, sizeof *model->good, by_number);
-    for (int k = 0; k < good; k++)
-        model->is_good[model->good[k]] = 1;
+    split(model, history, good);
     for (int d = 0; d < history->ndims; d++)
-        if (model->dims[d].dim->kind != CADRE_DIM_CATEGORICAL && model->dims[d].high > model->dims[d].low)
+        if (model->dims[d].dim->kind != CADRE_DIM_CATEGORICAL && !model->dims[d].point)
             set_bandwidths(&model->dims[d], &history->track[d], model->is_good);
-    make_bad(model, history, good);
-    make_good(model, history, good);
+    make_bad(model, history);
+    make_good(model, history);
     return CADRE_OK;
 }
+
+/* ---- drawing ---------------------------------------------------------------------------------------------------- */
 
 static double draw_choice(const tpe_dim *dim, const tpe_column *column, int kernel, base_rng *rng)
 {
@@ -172,9 +265,9 @@ static double draw_choice(const tpe_dim *dim, const tpe_column *column, int kern
 static double draw_number(const tpe_dim *dim, const tpe_column *column, int kernel, base_rng *rng)
 {
     double at;
-    if (!(dim->high > dim->low))
-        at = dim->low;
-    else if (kernel < 0)
+    if (dim->point)
+        return dim->dim->low;
+    if (kernel < 0)
         at = tpe_draw_normal(rng, dim->prior_centre, dim->prior_sd, dim->low, dim->high);
     else if (column->inverse[kernel] == 0)
         at = dim->low + base_rng_uniform(rng) * (dim->high - dim->low);
