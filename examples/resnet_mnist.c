@@ -30,6 +30,12 @@
         }                                                                                                              \
     } while (0)
 
+/* What main() prepares: forked workers inherit it. */
+struct program {
+    struct options options;
+    cadre_idx *train_files, *test_files;
+};
+
 /* All that training needs, in one place. */
 struct training {
     const struct options *options;
@@ -207,6 +213,9 @@ static int make_loaders(struct training *t, cadre_idx *train_files, cadre_idx *t
     TRY(cadre_loader_new(&train_set, &(cadre_loader_options){
         .batch_size = o->batch, .rank = rank, .world = world, .shuffle = true, .drop_last = true, .seed = o->seed,
         .augment = {.crop_padding = 2, .flip = true, .fill = -mean / std}}, &t->train));
+    if (cadre_loader_batches(t->train) == 0)
+        return cadre_fail(CADRE_EINVAL, "%lld training images do not make one batch of %d x %d workers: lower --batch", (long long)train_set.count(train_set.user),
+                          o->batch, world);
     TRY(cadre_loader_new(&test_set, &(cadre_loader_options){.batch_size = 250, .rank = rank, .world = world}, &t->test));
 done:
     return status;
@@ -234,15 +243,13 @@ done:
 /* Runs in every worker. */
 static int train(cadre_session *session, const cadre_config *config, void *user)
 {
-    struct training t = {.options = user, .session = session};
-    cadre_idx *train_files = NULL, *test_files = NULL;
+    const struct program *program = user;
+    struct training t = {.options = &program->options, .session = session};
     int status;
     (void)config; /* it has the same as the options; a tuner would change it from trial to trial */
 
-    TRY(cadre_idx_open(t.options->data, true, &train_files));
-    TRY(cadre_idx_open(t.options->data, false, &test_files));
-    TRY(make_loaders(&t, train_files, test_files));
-    TRY(make_model(&t, cadre_idx_classes(train_files)));
+    TRY(make_loaders(&t, program->train_files, program->test_files));
+    TRY(make_model(&t, cadre_idx_classes(program->train_files)));
     TRY(make_state(&t));
     TRY(cadre_session_restore(session, t.state)); /* nothing to do on a first attempt */
 
@@ -269,8 +276,6 @@ done:
     ct_module_free(t.model);
     cadre_loader_free(t.train);
     cadre_loader_free(t.test);
-    cadre_idx_free(train_files);
-    cadre_idx_free(test_files);
     return status < 0 ? status : CADRE_OK;
 }
 
@@ -297,14 +302,15 @@ static cadre_launcher find_launcher(const char *name)
 
 int main(int argc, char **argv)
 {
-    struct options o = options_read(argc, argv);
+    struct program program = {.options = options_read(argc, argv)};
+    const struct options o = program.options;
     cadre_config *config = make_config(&o);
     cadre_launcher launcher = find_launcher(o.launcher);
     bool started_by_mpirun = getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK");
     int workers = o.workers >= 0 ? o.workers : launcher == CADRE_LAUNCH_INPROC || started_by_mpirun ? 0 : 2;
     cadre_trainer trainer = {
         .train = train,
-        .user = &o,
+        .user = &program,
         .config = config,
         .scaling = {.num_workers = workers, .launcher = launcher, .backend = o.backend},
         .run = {.name = o.name, .storage = o.storage, .resume = o.resume ? CADRE_RESUME_LAST : CADRE_RESUME_NEW,
@@ -313,7 +319,13 @@ int main(int argc, char **argv)
         .checkpoint = {.keep = o.keep, .score_metric = "accuracy", .every_steps = o.every_steps},
     };
     cadre_result result;
-    int status = cadre_trainer_fit(&trainer, &result);
+    int status = cadre_idx_open(o.data, true, &program.train_files);
+    if (status == CADRE_OK)
+        status = cadre_idx_open(o.data, false, &program.test_files);
+    if (status == CADRE_OK)
+        status = cadre_trainer_fit(&trainer, &result);
+    cadre_idx_free(program.train_files);
+    cadre_idx_free(program.test_files);
     cadre_config_free(config);
     if (status != CADRE_OK) {
         fprintf(stderr, "resnet_mnist: %s\n", cadre_error_message());
@@ -329,5 +341,5 @@ int main(int argc, char **argv)
         printf("experiment in %s, best checkpoint %s\nsee it with: cadre show %s --storage %s\n", result.path,
                result.best_checkpoint[0] ? result.best_checkpoint : "none", o.name, o.storage);
     }
-    return 0;
+    return result.stopped ? 130 : 0; /* as a shell has it for what was interrupted */
 }

@@ -73,9 +73,15 @@ static int record_end(trainer_run *run, int status)
     char message[600];
     snprintf(message, sizeof message, "%s", status < 0 ? cadre_error_message() : "");
     run_ending ending = {status < 0 ? "failed" : status == CADRE_STOP ? "stopped" : "finished", status < 0 ? 0 : -1, "", status < 0, 0, message};
+    int allowed = run->trainer->failure.max_failures;
     int recorded = run_attempt_end(run, &ending);
-    if (recorded == CADRE_OK)
+    if (recorded == CADRE_OK && status < 0 && (allowed < 0 || run->attempt <= allowed)) { /* started again, it goes on */
+        recorded = tracking_trial_note(run->store, run->trial, "interrupted");
+        if (recorded == CADRE_OK)
+            recorded = tracking_commit(run->store, true);
+    } else if (recorded == CADRE_OK) {
         recorded = run_finish(run, status, message);
+    }
     if (status < 0)
         return base_error(status, "%s", message);
     return recorded;
@@ -98,7 +104,8 @@ int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *resul
             opened = CADRE_ENOMEM;
     }
     status = share_start(&oob, opened, own_start, &start);
-    if (status == CADRE_OK) {
+    bool began = status == CADRE_OK; /* if not, every rank knows it and can leave in good order */
+    if (began) {
         status = train_attached(&run, trainer, &oob, start);
         if (oob.rank == 0)
             status = record_end(&run, status);
@@ -111,10 +118,10 @@ int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *resul
         run_close(&run);
     json_decref(own_start);
     json_decref(start);
-    if (status < 0) { /* MPI's way to end a job ends this process, too: nobody else would say why */
+    if (status < 0 && began) { /* MPI's way to end a job ends this process, too: nobody else would say why */
         fprintf(stderr, "cadre: rank %d: %s\n", oob.rank, message);
         fflush(NULL);
     }
-    collectives_mpi_leave(status >= 0);
+    collectives_mpi_leave(status >= 0 || !began);
     return status < 0 ? base_error(status, "%s", message) : CADRE_OK;
 }
