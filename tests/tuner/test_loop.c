@@ -1,0 +1,241 @@
+/* The tuner's loop: simulated and on processes, stopped, killed and taken up again. */
+#include "cadre/tuner.h"
+
+#include "base/io.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/cadre-tuner-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    return base_remove_tree(folder);
+}
+
+/* Nine reports that get better; a function of the config alone. */
+static double curve(const cadre_config *config, int64_t report)
+{
+    return -fabs(log10(cadre_config_double(config, "lr", 1)) + 2) - 1.0 / (double)report;
+}
+
+static int simulate(const cadre_config *config, int64_t trial, int64_t report, double *value, double *seconds, void *user)
+{
+    (void)trial;
+    (void)user;
+    *value = curve(config, report);
+    *seconds = 1 + cadre_config_double(config, "lr", 0);
+    return report == 9 ? CADRE_STOP : CADRE_OK;
+}
+
+static int train(cadre_session *session, const cadre_config *config, void *user)
+{
+    const char *how = user ? user : "";
+    int status = CADRE_OK;
+    if (strcmp(how, "crash") == 0 && cadre_config_double(config, "lr", 0) > 1e-2)
+        raise(SIGSEGV);
+    if (strcmp(how, "silent") == 0)
+        return CADRE_OK;
+    if (strcmp(how, "error") == 0)
+        return cadre_fail(CADRE_EIO, "the cable is out");
+    for (int64_t report = 1; report <= 9 && status == CADRE_OK; report++) {
+        if (strcmp(how, "slow") == 0)
+            usleep(3000);
+        status = cadre_report(session, CADRE_METRICS({"score", curve(config, report), CADRE_REDUCE_NONE, 0}), NULL);
+    }
+    return status < 0 ? status : CADRE_OK;
+}
+
+static const cadre_param space[] = {CADRE_LOGUNIFORM("lr", 1e-4, 1e-1), CADRE_CHOICE("kind", "a", "b"), CADRE_END};
+static const cadre_asha_options stopping = {.max_t = 9, .reduction_factor = 3}, promotion = {.max_t = 9, .reduction_factor = 3, .promotion = true};
+
+static int fit(const char *name, cadre_tuner tuner, const char *how, cadre_tuner_result *result)
+{
+    cadre_trainer trainer = {.train = train, .user = (void *)(uintptr_t)how, .run = {.name = name, .storage = folder}};
+    tuner.trainer = &trainer;
+    tuner.metric = "score";
+    tuner.space = tuner.space ? tuner.space : space;
+    return cadre_tuner_fit(&tuner, result);
+}
+
+/* One text of all trials: params, state and value. */
+static char *trials_of(const char *name)
+{
+    char path[160];
+    static char text[65536];
+    snprintf(path, sizeof path, "%s/%s/cadre.db", folder, name);
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    const char *query = "SELECT group_concat(line, char(10)) FROM (SELECT t.number || ' ' || t.state || ' ' || ifnull(v.value, 'none') || ' ' || "
+                        "group_concat(p.param_name || '=' || p.param_value) AS line FROM trials t LEFT JOIN trial_values v USING (trial_id) "
+                        "JOIN (SELECT * FROM trial_params ORDER BY param_name) p USING (trial_id) GROUP BY t.trial_id ORDER BY t.number)";
+    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    snprintf(text, sizeof text, "%s", (const char *)sqlite3_column_text(statement, 0));
+    sqlite3_finalize(statement);
+    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    assert_string_equal((const char *)sqlite3_column_text(statement, 0), "ok");
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return text;
+}
+
+static void simulation_repeats(void **state)
+{
+    (void)state;
+    const cadre_search searches[] = {{.name = "random"}, {.name = "tpe"}};
+    const cadre_scheduler schedulers[] = {{0}, {&cadre_scheduler_asha, &stopping}, {&cadre_scheduler_asha, &promotion}, {&cadre_scheduler_median, NULL}};
+    for (int i = 0; i < 8; i++) {
+        cadre_tuner tuner = {.sim = simulate, .num_samples = 40, .seed = 3, .max_concurrent = 3, .search = searches[i % 2], .scheduler = schedulers[i / 2]};
+        char first[8], second[8];
+        snprintf(first, sizeof first, "a%d", i);
+        snprintf(second, sizeof second, "b%d", i);
+        cadre_tuner_result result;
+        assert_int_equal(fit(first, tuner, NULL, &result), CADRE_OK);
+        assert_int_equal(result.trials, 40);
+        assert_int_equal(result.complete + result.pruned, 40);
+        assert_true(result.best >= 0);
+        assert_true(i / 2 == 0 ? result.pruned == 0 : result.pruned > 0);
+        cadre_config_free(result.best_config);
+        char *once = strdup(trials_of(first));
+        /* In two parts: taken up again, it suggests and decides as if it had not stopped. One at a time, for what runs at the end of the first
+         * part would be told later. */
+        tuner.max_concurrent = 1;
+        assert_int_equal(fit(second, tuner, NULL, NULL), CADRE_OK);
+        char *undivided = strdup(trials_of(second));
+        snprintf(second, sizeof second, "c%d", i);
+        tuner.num_samples = 17;
+        assert_int_equal(fit(second, tuner, NULL, NULL), CADRE_OK);
+        tuner.num_samples = 40;
+        tuner.resume = CADRE_TUNE_RESUME;
+        assert_int_equal(fit(second, tuner, NULL, NULL), CADRE_OK);
+        if (i / 2 != 2) /* at the end of its first part promotion gives up what would be promoted later */
+            assert_string_equal(trials_of(second), undivided);
+        free(undivided);
+        free(once);
+    }
+}
+
+static void processes_do_as_simulated(void **state)
+{
+    (void)state;
+    cadre_tuner tuner = {.num_samples = 12, .seed = 5, .cores = 1};
+    const cadre_scheduler schedulers[] = {{0}, {&cadre_scheduler_asha, &stopping}, {&cadre_scheduler_asha, &promotion}};
+    for (int i = 0; i < 3; i++) {
+        char real[8], simulated[8];
+        snprintf(real, sizeof real, "r%d", i);
+        snprintf(simulated, sizeof simulated, "s%d", i);
+        tuner.scheduler = schedulers[i];
+        tuner.sim = NULL;
+        assert_int_equal(fit(real, tuner, NULL, NULL), CADRE_OK);
+        char *kept = strdup(trials_of(real));
+        tuner.sim = simulate;
+        assert_int_equal(fit(simulated, tuner, NULL, NULL), CADRE_OK);
+        assert_string_equal(kept, trials_of(simulated));
+        free(kept);
+    }
+}
+
+static void failures_are_told(void **state)
+{
+    (void)state;
+    cadre_tuner_result result;
+    cadre_tuner tuner = {.num_samples = 8, .seed = 1};
+    assert_int_equal(fit("silent", tuner, "silent", &result), CADRE_ETRAIN);
+    assert_int_equal(result.failed, 8);
+    assert_non_null(strstr(cadre_error_message(), "no trial finished"));
+    assert_int_equal(fit("crash", tuner, "crash", &result), CADRE_OK);
+    assert_true(result.failed > 0 && result.complete > 0);
+    cadre_config_free(result.best_config);
+    tuner.fail_fast = true;
+    assert_int_equal(fit("fast", tuner, "error", &result), CADRE_ETRAIN);
+    assert_non_null(strstr(cadre_error_message(), "the cable is out"));
+    assert_true(result.trials < 8);
+}
+
+static void wrong_options(void **state)
+{
+    (void)state;
+    cadre_tuner tuner = {.num_samples = 4, .sim = simulate};
+    assert_int_equal(fit("x", tuner, NULL, NULL), CADRE_OK);
+    assert_int_equal(fit("x", tuner, NULL, NULL), CADRE_EEXIST);
+    tuner.resume = CADRE_TUNE_RESUME;
+    tuner.space = (cadre_param[]){CADRE_LOGUNIFORM("lr", 1e-4, 1.0), CADRE_CHOICE("kind", "a", "b"), CADRE_END};
+    assert_int_equal(fit("x", tuner, NULL, NULL), CADRE_EINVAL);
+    assert_non_null(strstr(cadre_error_message(), "lr"));
+    tuner.space = NULL;
+    tuner.seed = 9;
+    assert_int_equal(fit("x", tuner, NULL, NULL), CADRE_EINVAL);
+    assert_int_equal(fit("absent", tuner, NULL, NULL), CADRE_ENOENT);
+    assert_int_equal(fit("y", (cadre_tuner){.num_samples = -1, .sim = simulate}, NULL, NULL), CADRE_EINVAL);
+    assert_int_equal(fit("y", (cadre_tuner){.cores = 1, .cores_per_trial = 2}, NULL, NULL), CADRE_EINVAL);
+}
+
+/* kill -9 of the controller at any moment, then resume: the same trials as without. */
+static void survives_kills(void **state)
+{
+    (void)state;
+    cadre_tuner tuner = {.num_samples = 60, .seed = 11, .cores = 2};
+    assert_int_equal(fit("calm", tuner, NULL, NULL), CADRE_OK);
+    char *calm = strdup(trials_of("calm"));
+    int kills = 0, status = -1;
+    for (int life = 0; life < 60; life++) {
+        tuner.resume = life ? CADRE_TUNE_RESUME : CADRE_TUNE_NEW;
+        pid_t pid = fork();
+        if (pid == 0) {
+            char database[160];
+            snprintf(database, sizeof database, "%s/rough/cadre.db", folder);
+            if (life && !base_exists(database)) /* killed before there was a store */
+                tuner.resume = CADRE_TUNE_NEW;
+            int result = fit("rough", tuner, "slow", NULL);
+            if (result == CADRE_ENOENT || (result != CADRE_OK && life == 0))
+                _exit(2);
+            _exit(result == CADRE_OK ? 0 : 1);
+        }
+        usleep((useconds_t)(20000 + life * 7919 % 90000));
+        if (life < 50)
+            kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        kills += WIFSIGNALED(status);
+        if (!WIFSIGNALED(status)) {
+            assert_int_equal(WEXITSTATUS(status), 0);
+            break;
+        }
+    }
+    assert_true(kills > 3);
+    assert_string_equal(trials_of("rough"), calm);
+    free(calm);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(simulation_repeats, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(processes_do_as_simulated, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(failures_are_told, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(wrong_options, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(survives_kills, make_folder, remove_folder),
+    };
+    return cmocka_run_group_tests_name("tuner: loop", tests, NULL, NULL);
+}
