@@ -2,8 +2,8 @@
  * Batch normalisation while training (Ioffe and Szegedy 2015) for float32 on the CPU.
  *
  * ATen's kernel reads a channel three times and sums its variance in one scalar chain; here it is read twice, once for
- * both sums (in double precision, shifted by the channel's first value so that no digits are lost to a large mean) and once
- * to write the result. The backward pass likewise. A channel of a batch mostly fits the second-level cache.
+ * both sums (in double precision) and once to write the result. The backward pass likewise. All values are taken relative to
+ * the channel's first one, so that no digits are lost to a large mean. A channel of a batch mostly fits the second-level cache.
  */
 #include "batch_norm.h"
 
@@ -91,17 +91,17 @@ CT_SIMD void sums(const float *__restrict dy, const float *__restrict x, int64_t
     }
 }
 
-CT_SIMD void affine(const float *__restrict x, float *__restrict y, int64_t n, float scale, float offset)
+CT_SIMD void affine(const float *__restrict x, float *__restrict y, int64_t n, float shift, float scale, float offset)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] * scale + offset;
+        y[i] = (x[i] - shift) * scale + offset;
 }
 
-CT_SIMD void affine(const float *__restrict dy, const float *__restrict x, float *__restrict dx, int64_t n, float scale,
-                    float slope, float offset)
+CT_SIMD void affine(const float *__restrict dy, const float *__restrict x, float *__restrict dx, int64_t n, float shift,
+                    float scale, float slope, float offset)
 {
     for (int64_t i = 0; i < n; i++)
-        dx[i] = dy[i] * scale + (x[i] * slope + offset);
+        dx[i] = dy[i] * scale + ((x[i] - shift) * slope + offset);
 }
 
 /* The same for channels side by side: one value of every channel at a time. */
@@ -128,20 +128,20 @@ CT_SIMD void row_sums(const float *__restrict dy, const float *__restrict x, int
 }
 
 CT_SIMD void row_affine(const float *__restrict x, float *__restrict y, int64_t rows, int64_t channels,
-                        const float *__restrict scale, const float *__restrict offset)
+                        const float *__restrict shift, const float *__restrict scale, const float *__restrict offset)
 {
     for (int64_t r = 0; r < rows; r++, x += channels, y += channels)
         for (int64_t c = 0; c < channels; c++)
-            y[c] = x[c] * scale[c] + offset[c];
+            y[c] = (x[c] - shift[c]) * scale[c] + offset[c];
 }
 
 CT_SIMD void row_affine(const float *__restrict dy, const float *__restrict x, float *__restrict dx, int64_t rows,
-                        int64_t channels, const float *__restrict scale, const float *__restrict slope,
-                        const float *__restrict offset)
+                        int64_t channels, const float *__restrict shift, const float *__restrict scale,
+                        const float *__restrict slope, const float *__restrict offset)
 {
     for (int64_t r = 0; r < rows; r++, x += channels, dy += channels, dx += channels)
         for (int64_t c = 0; c < channels; c++)
-            dx[c] = dy[c] * scale[c] + (x[c] * slope[c] + offset[c]);
+            dx[c] = dy[c] * scale[c] + ((x[c] - shift[c]) * slope[c] + offset[c]);
 }
 
 float *floats(const at::Tensor &t) { return static_cast<float *>(t.data_ptr()); }
@@ -157,7 +157,7 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
         at::Tensor y = at::empty_like(x);
         at::Tensor saved = at::empty({2, l.channels}, x.options().memory_format(at::MemoryFormat::Contiguous));
         const float *in = floats(x), *w = floats(weight), *b = floats(bias);
-        float *out = floats(y), *means = floats(saved), *inverses = means + l.channels;
+        float *out = floats(y), *deltas = floats(saved), *inverses = deltas + l.channels;
         std::vector<double> first(static_cast<size_t>(l.channels)), second(static_cast<size_t>(l.channels));
         std::vector<float> scale(first.size()), offset(first.size());
 
@@ -174,22 +174,22 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
             const double mean = static_cast<double>(shift) + from_shift;
             const double squares = std::max(second[i] - first[i] * from_shift, 0.0); /* of deviations from the mean */
             const double inverse = 1 / std::sqrt(squares / values + eps);
-            means[c] = static_cast<float>(mean);
+            deltas[c] = static_cast<float>(from_shift);
             inverses[c] = static_cast<float>(inverse);
             float &rm = floats(running_mean)[c], &rv = floats(running_var)[c];
             rm = static_cast<float>(momentum * mean + (1 - momentum) * static_cast<double>(rm));
             rv = static_cast<float>(momentum * (squares / (values - 1)) + (1 - momentum) * static_cast<double>(rv));
             const double a = inverse * static_cast<double>(w[c]);
             scale[i] = static_cast<float>(a);
-            offset[i] = static_cast<float>(static_cast<double>(b[c]) - mean * a);
+            offset[i] = static_cast<float>(static_cast<double>(b[c]) - from_shift * a);
             if (!l.channels_last)
                 for (int64_t n = 0; n < l.outer; n++) {
                     const int64_t at = (n * l.channels + c) * l.inner;
-                    affine(in + at, out + at, l.inner, scale[i], offset[i]);
+                    affine(in + at, out + at, l.inner, shift, scale[i], offset[i]);
                 }
         }
         if (l.channels_last)
-            row_affine(in, out, l.outer, l.channels, scale.data(), offset.data());
+            row_affine(in, out, l.outer, l.channels, in, scale.data(), offset.data());
         running_mean.unsafeGetTensorImpl()->bump_version();
         running_var.unsafeGetTensorImpl()->bump_version();
         ctx->save_for_backward({x, weight, saved});
@@ -206,38 +206,40 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
         const at::Tensor dy =
             grads[0].contiguous(l.channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
         at::Tensor dx = at::empty_like(x), dweight = at::empty_like(weight), dbias = at::empty_like(weight);
-        const float *in = floats(x), *din = floats(dy), *w = floats(weight), *means = floats(saved),
-                    *inverses = means + l.channels;
+        const float *in = floats(x), *din = floats(dy), *w = floats(weight), *deltas = floats(saved),
+                    *inverses = deltas + l.channels;
         float *out = floats(dx), *dw = floats(dweight), *db = floats(dbias);
         const double values = static_cast<double>(l.outer * l.inner);
         std::vector<double> first(static_cast<size_t>(l.channels)), second(static_cast<size_t>(l.channels));
         std::vector<float> scale(first.size()), slope(first.size()), offset(first.size());
 
         if (l.channels_last)
-            row_sums(din, in, l.outer, l.channels, means, first.data(), second.data());
+            row_sums(din, in, l.outer, l.channels, in, first.data(), second.data());
         for (int64_t c = 0; c < l.channels; c++) {
             const auto i = static_cast<size_t>(c);
+            const float shift = in[c * l.inner];
             if (!l.channels_last)
                 for (int64_t n = 0; n < l.outer; n++) {
                     const int64_t at = (n * l.channels + c) * l.inner;
-                    sums(din + at, in + at, l.inner, means[c], first[i], second[i]);
+                    sums(din + at, in + at, l.inner, shift, first[i], second[i]);
                 }
-            const double inverse = static_cast<double>(inverses[c]), mean = static_cast<double>(means[c]);
-            dw[c] = static_cast<float>(second[i] * inverse);
+            const double inverse = static_cast<double>(inverses[c]), delta = static_cast<double>(deltas[c]);
+            const double product = second[i] - delta * first[i]; /* sum of dy * (x - mean) */
+            dw[c] = static_cast<float>(product * inverse);
             db[c] = static_cast<float>(first[i]);
             /* dx = (dy - mean(dy) - (x - mean) * inverse^2 * mean(dy * (x - mean))) * inverse * w */
-            const double a = inverse * static_cast<double>(w[c]), k = second[i] * inverse * inverse / values;
+            const double a = inverse * static_cast<double>(w[c]), k = product * inverse * inverse / values;
             scale[i] = static_cast<float>(a);
             slope[i] = static_cast<float>(-k * a);
-            offset[i] = static_cast<float>((mean * k - first[i] / values) * a);
+            offset[i] = static_cast<float>((delta * k - first[i] / values) * a);
             if (!l.channels_last)
                 for (int64_t n = 0; n < l.outer; n++) {
                     const int64_t at = (n * l.channels + c) * l.inner;
-                    affine(din + at, in + at, out + at, l.inner, scale[i], slope[i], offset[i]);
+                    affine(din + at, in + at, out + at, l.inner, shift, scale[i], slope[i], offset[i]);
                 }
         }
         if (l.channels_last)
-            row_affine(din, in, out, l.outer, l.channels, scale.data(), slope.data(), offset.data());
+            row_affine(din, in, out, l.outer, l.channels, in, scale.data(), slope.data(), offset.data());
         return {dx, dweight, dbias, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
     }
 };
