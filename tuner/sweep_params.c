@@ -44,10 +44,13 @@ static int parse_error(int status, const sweep_node *text, const char *name)
     if (strncmp(message, name, length) != 0 || strncmp(message + length, ": column ", 9) != 0)
         return sweep_wrap(status, text);
     long column = strtol(message + length + 9, &end, 10);
-    if (*end != ':' || !text->plain || !text->line)
+    bool list = text->kind == SWEEP_LIST; /* the text was made of it: nobody has seen its columns */
+    if (*end != ':' || (!list && (!text->plain || !text->line)))
         return sweep_wrap(status, text);
     char rest[BASE_ERROR_MAX];
     snprintf(rest, sizeof rest, "%s%s", name, end);
+    if (list)
+        return sweep_error(status, text, "%s", rest);
     sweep_node at = *text;
     at.column += (int)column - 1 + text->quote;
     return sweep_error(status, &at, "%s", rest);
@@ -94,11 +97,8 @@ static int parse_list(const char *name, const char *distribution, const sweep_no
     }
     if (status == CADRE_OK)
         status = base_buffer_printf(&text, ")");
-    if (status == CADRE_OK) {
-        sweep_node place = *list;
-        place.plain = false;
-        status = parse_text(name, (const char *)text.data, &place, sweep);
-    }
+    if (status == CADRE_OK)
+        status = parse_text(name, (const char *)text.data, list, sweep);
     base_buffer_free(&text);
     return status;
 }

@@ -1,0 +1,362 @@
+/* `cadre tune` and its kin end to end, over programs that are a few lines of shell. */
+#include "tests/tracking/helpers.h"
+
+#include "base/clock.h"
+#include "base/io.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char output[1 << 16]; /* of the last call, stderr too */
+static char place[400];
+
+static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A command line in the test's directory, with `cadre` on its path; the exit code. */
+static int run(const char *fmt, ...)
+{
+    char words[2048], command[4096];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(words, sizeof words, fmt, args);
+    va_end(args);
+    snprintf(command, sizeof command, "cd '%s' && PATH=\"$(dirname '%s'):$PATH\" && { %s\n} 2>&1", place, getenv("CADRE_CLI"), words);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    size_t length = fread(output, 1, sizeof output - 1, pipe);
+    output[length] = '\0';
+    int status = pclose(pipe);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+#define RUNS(code, ...)                                                                                                \
+    do {                                                                                                               \
+        int code_ = run(__VA_ARGS__);                                                                                  \
+        if (code_ != (code))                                                                                           \
+            fail_msg("exit code %d:\n%s", code_, output);                                                              \
+    } while (0)
+
+static void expect(const char *words)
+{
+    if (!strstr(output, words))
+        fail_msg("\"%s\" is not in:\n%s", words, output);
+}
+
+static int count(const char *words)
+{
+    int found = 0;
+    for (const char *at = output; (at = strstr(at, words)); at++)
+        found++;
+    return found;
+}
+
+static void script(const char *name, const char *text)
+{
+    char path[500], whole[4096];
+    snprintf(path, sizeof path, "%s/%s", place, name);
+    snprintf(whole, sizeof whole, "#!/bin/sh\n%s", text);
+    assert_ok(base_write_file(path, whole, strlen(whole)));
+    assert_int_equal(chmod(path, 0700), 0);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(place, sizeof place, "%s", helpers_directory());
+    script("bowl", "cadre report loss=$(awk \"BEGIN { print ($2 - 0.3) ^ 2 }\")\n");
+    /* Counts on from what it has saved, four reports in all. */
+    script("steps", "at=$(cat $CADRE_CHECKPOINT_DIR/at 2>/dev/null || echo 0)\necho start $at\n"
+                    "while [ $at -lt 4 ]; do at=$((at + 1)); echo $at > $CADRE_CHECKPOINT_DIR/at\n"
+                    "cadre report loss=$2 step=$at --checkpoint; answer=$?; [ $answer -ne 3 ] || exit 0; done\n");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    helpers_remove();
+    return 0;
+}
+
+#define BOWL "--metric loss --min -j 2 --seed 3 -- ./bowl --lr '~uniform(0, 1)'"
+
+/* ---- one line, and what can be had of it afterwards ---- */
+
+static void test_line(void **state)
+{
+    (void)state;
+    RUNS(0, "cadre tune --name first -n 6 " BOWL);
+    assert_int_equal(count("complete"), 7); /* a line a trial, and the summary */
+    expect("best: trial ");
+    RUNS(0, "cadre best first");
+    assert_int_equal(strncmp(output, "--lr 0.", 7), 0);
+    RUNS(0, "cadre best first --yaml");
+    assert_int_equal(strncmp(output, "lr: 0.", 6), 0);
+    RUNS(0, "cadre best first --json --trial 2");
+    json_t *config = json_loads(output, 0, NULL);
+    assert_true(json_is_real(json_object_get(config, "lr")));
+    json_decref(config);
+    RUNS(0, "cadre export first");
+    assert_int_equal(count("\n"), 7);
+    expect("trial,state,value,reports,started,ended,reason,params.lr,metrics.loss\n0,complete,0.");
+    RUNS(0, "cadre export first --format jsonl -o lines && tail -n 1 lines");
+    json_t *line = json_loads(output, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(line, "reports")), 1);
+    json_decref(line);
+    RUNS(0, "cadre export first --to optuna copy.db && cadre show copy.db");
+    expect("complete");
+    RUNS(1, "cadre export first --to optuna copy.db");
+    RUNS(1, "cadre tune --name first -n 6 " BOWL);
+    expect("has 6 trials already: go on with \"cadre resume first\"");
+    RUNS(0, "cadre resume first -n 2 --quiet && cadre ls");
+    expect("first\tended\t0\t8\t0\t0\tloss");
+    RUNS(2, "cadre rm first < /dev/null");
+    RUNS(0, "cadre rm first --yes && ls runs");
+    assert_string_equal(output, "");
+}
+
+/* The same seed gives the same trials, whatever is found on the way. */
+static void test_seed(void **state)
+{
+    (void)state;
+    RUNS(0, "for i in a b; do cadre tune --name $i -n 14 --metric loss --min --search tpe -j 1 --seed 5 --quiet -- ./bowl --lr '~uniform(0, 1)' || exit 1; "
+            "cadre export $i | cut -d, -f1-4,8 > $i; done; cmp a b");
+    assert_string_equal(output, "");
+}
+
+/* ---- exit codes, and what CI gets ---- */
+
+static void test_exit_codes(void **state)
+{
+    (void)state;
+    RUNS(2, "cadre tune");
+    RUNS(2, "cadre tune --metric loss --min -- ./bowl '--lr=~uniform(0,1)'");
+    RUNS(2, "cadre tune nothere.yaml");
+    RUNS(2, "cadre tune --name a --metric loss --min -- ./nothere '--lr=~uniform(0,1)'");
+    expect("the command ./nothere");
+    RUNS(2, "touch plain; cadre tune --name a --metric loss --min -- ./plain 'lr~uniform(0,1)'");
+    expect("cannot be executed");
+    RUNS(2, "cadre tune --name a --metric loss --min -- no-such-program-here 'lr~uniform(0,1)'");
+    expect("is not there (looked along PATH)");
+    RUNS(1, "ls runs"); /* nothing of these was begun */
+    RUNS(3, "cadre tune --name never -n 2 --metric accuracy --max --junit never.xml -- ./bowl --lr '~uniform(0, 1)'");
+    expect("the trial never reported the metric \"accuracy\"");
+    RUNS(3, "cadre tune --name code -n 1 --metric loss --min -- sh -c 'exit 7' '~~uniform' 'x~uniform(0,1)'");
+    expect("the command exited with code 7");
+    RUNS(3, "cadre tune --name signal -n 1 --metric loss --min -- sh -c 'kill -9 $$' 'x~uniform(0,1)'");
+    expect("the command was ended by signal 9");
+    RUNS(5, "cadre tune --name fast -n 50 --metric loss --min --fail-fast -j 1 -- false 'x~uniform(0,1)'");
+    RUNS(4, "cadre tune --name target -n 3 --fail-above 0 --junit t.xml --summary t.md --quiet " BOWL);
+    expect("above 0\n");
+    assert_int_equal(count("\n"), 1);
+    RUNS(0, "cadre tune --name met -n 3 --fail-above 1 --junit m.xml --quiet " BOWL);
+    assert_string_equal(output, "");
+    RUNS(0, "cat t.xml t.md");
+    expect("<testsuite name=\"target\" tests=\"5\" failures=\"1\" errors=\"0\" skipped=\"0\"");
+    expect("**Target missed:**");
+    expect("| complete |");
+    RUNS(0, "grep -c '<failure message=\"the trial never reported the metric &quot;accuracy&quot;\"' never.xml");
+    RUNS(0, "command -v xmllint > /dev/null || exit 0; xmllint --noout never.xml t.xml m.xml");
+}
+
+/* ---- stopping early, pausing, going on ---- */
+
+static void test_asha(void **state)
+{
+    (void)state;
+    RUNS(0, "cadre tune --name asha -n 8 --metric loss --min -j 2 --seed 1 --scheduler '{name: asha, max_t: 4, reduction_factor: 2, promotion: true}' "
+            "-- ./steps --lr '~uniform(0, 1)'");
+    RUNS(0, "cat runs/asha/trial-*/rank0.log");
+    assert_true(count("start 0") == 8 && count("start 1") > 0 && count("start 2") > 0); /* taken up where it stood */
+    RUNS(0, "cadre export asha --format jsonl");
+    assert_true(count("\"state\":\"complete\"") >= 1 && count("\"state\":\"pruned\"") >= 4);
+    assert_int_equal(count("\"trial\":"), 8);
+}
+
+/* The report's file of a program that was told to stop, and how it left. */
+static void test_leaving(void **state)
+{
+    (void)state;
+    /* Reads its answer and ends; hears only SIGUSR1; hears only SIGTERM; hears nothing. */
+    script("polite", "printf '{\"loss\": 1}\\n' >&3; read answer <&4; echo got $answer; [ $answer = stop ] && exit 5\n");
+    script("usr1", "trap 'echo usr1; exit 0' USR1; trap '' TERM; printf '{\"loss\": 1}\\n' >&3; while :; do sleep 0.05; done\n");
+    script("term", "trap '' USR1; trap 'echo term; exit 0' TERM; printf '{\"loss\": 1}\\n' >&3; while :; do sleep 0.05; done\n");
+    script("deaf", "trap '' USR1 TERM; printf '{\"loss\": 1}\\n' >&3; sleep 300 & echo $! > $CADRE_TRIAL_DIR/child; while :; do sleep 0.05; done\n");
+    char yaml[600], path[500];
+    const char *const names[] = {"polite", "usr1", "term", "deaf"};
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s.yaml", place, names[i]);
+        snprintf(yaml, sizeof yaml, "metric: loss\nmode: min\ncommand: [./%s]\nparams: {x: uniform(0, 1)}\nnum_samples: 1\nstop: {max_iterations: 1}\ngrace: 0.3\n", names[i]);
+        assert_ok(base_write_file(path, yaml, strlen(yaml)));
+        RUNS(0, "cadre tune %s.yaml", names[i]);
+        expect("1 complete, 0 pruned, 0 failed");
+    }
+    RUNS(0, "cat runs/*/trial-00000/rank0.log");
+    expect("got stop");
+    expect("usr1");
+    expect("term");
+    RUNS(0, "sleep 0.3; ! kill -0 $(cat runs/deaf/trial-00000/child) 2>/dev/null"); /* what it had started is gone, too */
+}
+
+/* ---- what programs write that they should not ---- */
+
+static void test_bad_lines(void **state)
+{
+    (void)state;
+    script("noisy", "echo nonsense >&3\nprintf '\\000\\377\\001\\n' >&3\nhead -c 200000 /dev/zero | tr '\\0' a >&3\necho >&3\n"
+                    "printf '{\"loss\": 1, \"note\": \"x\"}\\n{\"loss\": 0.5, \"step\": 1}\\n{\"loss\": NaN}\\n{\"loss\": 0.25}' >&3\n");
+    RUNS(0, "cadre tune --name noisy -n 1 --metric loss --min -- ./noisy 'x~uniform(0, 1)'");
+    expect("loss 0.25 after 3");
+    RUNS(0, "cat runs/noisy/trial-00000/rank0.log");
+    assert_int_equal(count("warning: report line"), 5);
+    expect("report line 3 is ignored: it has more than 65536 bytes");
+    expect("step 1 is not after step 1");
+    RUNS(1, "cadre report loss=1");
+    expect("not in a trial");
+    RUNS(2, "cadre report loss");
+    RUNS(2, "cadre report step=3");
+    RUNS(2, "cadre report loss=x");
+}
+
+/* What a program finds in its environment and its arguments. */
+static void test_environment(void **state)
+{
+    (void)state;
+    static const char yaml[] = "metric: loss\nmode: min\ncommand: [./env, '{b}', '--a={a}', --gone, '{gone}']\nnum_samples: 1\nenv: {MINE: 007}\n"
+                               "params:\n  a: {value: 0.5}\n  b: {value: \"it's\"}\n  c: {value: 3}\n  d: choice(x)\n  e: choice(x, y)\n"
+                               "  gone: {uniform: [0, 1], when: {e: y}}\nsearch: {name: random, points: [{e: x}]}\n";
+    char path[500];
+    script("env", "echo \"$*\"; echo $MINE $CADRE_TRIAL $CADRE_CONFIG; test -d $CADRE_CHECKPOINT_DIR && test -d $CADRE_TRIAL_DIR && cadre report loss=1\n");
+    snprintf(path, sizeof path, "%s/env.yaml", place);
+    assert_ok(base_write_file(path, yaml, strlen(yaml)));
+    RUNS(0, "cadre tune env.yaml");
+    RUNS(0, "cat runs/env/trial-00000/rank0.log");
+    assert_string_equal(output, "it's --a=0.5 --c 3 --d x --e x\n007 0 {\"a\": 0.5, \"b\": \"it's\", \"c\": 3, \"d\": \"x\", \"e\": \"x\"}\n");
+}
+
+/* ---- interrupted and killed ---- */
+
+static pid_t begin(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static pid_t begin(const char *fmt, ...)
+{
+    char words[1024], command[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(words, sizeof words, fmt, args);
+    va_end(args);
+    snprintf(command, sizeof command, "cd '%s' && PATH=\"$(dirname '%s'):$PATH\" && exec %s > log 2>&1", place, getenv("CADRE_CLI"), words);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+static int finish(pid_t pid)
+{
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/* Until so many trials have begun. */
+static void wait_for_trial(int number)
+{
+    char path[500];
+    snprintf(path, sizeof path, "%s/runs/slow/trial-%05d/pid", place, number);
+    for (int i = 0; i < 1000 && !base_exists(path); i++)
+        base_sleep_ns(10000000);
+    assert_true(base_exists(path));
+}
+
+#define SLOW "cadre tune --name slow -n 6 --metric loss --min -j 2 --seed 2 -- ./slow --lr '~uniform(0, 1)'"
+
+static void make_slow(void)
+{
+    script("slow", "echo $$ > $CADRE_TRIAL_DIR/pid; at=$(cat $CADRE_CHECKPOINT_DIR/at 2>/dev/null || echo 0)\nwhile [ $at -lt 3 ]; do sleep 0.1\n"
+                   "at=$((at + 1)); echo $at > $CADRE_CHECKPOINT_DIR/at; cadre report loss=$2 --checkpoint; answer=$?; [ $answer -ne 3 ] || exit 0; done\n");
+}
+
+static void check_slow(void)
+{
+    RUNS(0, "cadre resume slow --quiet && cadre export slow | cut -d, -f1-2,4,8 > again");
+    RUNS(0, "cadre tune --name calm -n 6 --metric loss --min -j 1 --seed 2 --quiet -- ./slow --lr '~uniform(0, 1)' && cadre export calm | cut -d, -f1-2,4,8 | diff - again");
+    RUNS(0, "cat runs/slow/trial-*/pid | while read pid; do ! kill -0 $pid 2>/dev/null || exit 1; done");
+    RUNS(0, "command -v sqlite3 > /dev/null || { echo ok; exit 0; }; sqlite3 runs/slow/cadre.db 'pragma integrity_check'");
+    assert_string_equal(output, "ok\n");
+}
+
+static void test_interrupted(void **state)
+{
+    (void)state;
+    make_slow();
+    pid_t pid = begin(SLOW);
+    wait_for_trial(2);
+    kill(pid, SIGINT);
+    assert_int_equal(finish(pid), 130);
+    RUNS(0, "cat log");
+    expect("interrupted; go on with \"cadre resume slow\"");
+    check_slow();
+}
+
+static void test_killed(void **state)
+{
+    (void)state;
+    make_slow();
+    pid_t pid = begin(SLOW);
+    wait_for_trial(1);
+    kill(pid, SIGKILL);
+    assert_int_equal(finish(pid), -SIGKILL);
+    for (int trial = 2; trial < 5; trial += 2) {
+        pid = begin("cadre resume slow");
+        wait_for_trial(trial);
+        kill(pid, SIGKILL);
+        assert_int_equal(finish(pid), -SIGKILL);
+    }
+    check_slow();
+}
+
+/* A second controller, and removing what runs. */
+static void test_running(void **state)
+{
+    (void)state;
+    make_slow();
+    pid_t pid = begin(SLOW);
+    wait_for_trial(0);
+    RUNS(1, "cadre resume slow");
+    expect("is running: pid ");
+    RUNS(1, "cadre rm slow --yes");
+    expect("is running: pid ");
+    RUNS(1, SLOW);
+    RUNS(0, "cadre export slow --to optuna live.db");
+    kill(pid, SIGTERM);
+    assert_int_equal(finish(pid), 130);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_seed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_exit_codes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_asha, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leaving, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bad_lines, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_environment, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_running, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
