@@ -99,7 +99,8 @@ typedef struct cadre_result {
 /**
  * Run the trainer to its end; call it from the main thread, before the program has started threads of its own where it can be helped
  * (workers are then forked, else executed anew: in such a worker the program's main runs again up to this call, and calls before it do nothing,
- * with an empty result and CADRE_OK). `result` may be NULL; it is filled as far as the run came, also on failure. In a worker process that this call starts it does not return.
+ * with an empty result and CADRE_OK). `result` may be NULL; it is filled as far as the run came, also on failure. In a worker process that this
+ * call starts it does not return.
  * CADRE_OK: finished or stopped on request. CADRE_EINVAL: bad options; CADRE_EBUSY: another process has the experiment;
  * CADRE_ENOENT: nothing to resume; CADRE_ETRAIN: the training failed more often than max_failures (the message has the cause); a train function that
  * fails before its first step with a status that would come again (CADRE_EINVAL, CADRE_ENOENT, CADRE_EMISMATCH, ...) is not started again: that status;

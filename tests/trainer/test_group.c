@@ -493,18 +493,18 @@ static void hanging(void **state)
 {
     (void)state;
     begin(-1);
-    stage.trainer.failure.hang_timeout_s = 0.3;
+    stage.trainer.failure.hang_timeout_s = 0.5;
     all_greet();
-    double quiet = base_now() + 0.6;
+    double quiet = base_now() + 0.8;
     while (base_now() < quiet) /* one that has not begun to step cannot hang: setting up may take its time */
         uv_run(&stage.loop, UV_RUN_ONCE);
     assert_int_equal(stage.ended, 0);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; !stage.group.ending; i++) {
         for (int rank = 0; rank < WORLD; rank++)
             if (rank != 1 || i == 0)
                 say_kind(rank, "beat");
-        uv_run(&stage.loop, UV_RUN_ONCE);
-        usleep(60000);
+        turn();
+        usleep(10000);
     }
     finish(CADRE_ETRAIN, "hung", 1, "rank 1 made no progress");
 

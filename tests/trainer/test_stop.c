@@ -154,7 +154,7 @@ static void everybody_is_told(void **state)
         job_wait(&job, 20);
         assert_stopped_and_resumable(name, words[i], "undisturbed", 2);
     }
-    job_expect("by-worker", "workers=1 thread=1 act=term-controller act_step=7", "OK");
+    job_expect("by-worker", "workers=1 thread=1 act=term-controller act_step=7 epochs=1000 sleep_us=5000", "OK");
     assert_string_equal(job_answer("by-worker", "stopped"), "1");
 }
 
