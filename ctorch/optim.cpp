@@ -101,14 +101,16 @@ template <class T> void sgd_fused(T *w, const T *g, T *buf, int64_t n, const Sgd
         return decay ? sgd_loop<T, true, false, false, false>(w, g, buf, n, s)
                      : sgd_loop<T, false, false, false, false>(w, g, buf, n, s);
     if (first_step && s.nesterov)
-        return decay ? sgd_loop<T, true, true, true, true>(w, g, buf, n, s) : sgd_loop<T, false, true, true, true>(w, g, buf, n, s);
+        return decay ? sgd_loop<T, true, true, true, true>(w, g, buf, n, s)
+                     : sgd_loop<T, false, true, true, true>(w, g, buf, n, s);
     if (first_step)
         return decay ? sgd_loop<T, true, true, true, false>(w, g, buf, n, s)
                      : sgd_loop<T, false, true, true, false>(w, g, buf, n, s);
     if (s.nesterov)
         return decay ? sgd_loop<T, true, true, false, true>(w, g, buf, n, s)
                      : sgd_loop<T, false, true, false, true>(w, g, buf, n, s);
-    return decay ? sgd_loop<T, true, true, false, false>(w, g, buf, n, s) : sgd_loop<T, false, true, false, false>(w, g, buf, n, s);
+    return decay ? sgd_loop<T, true, true, false, false>(w, g, buf, n, s)
+                 : sgd_loop<T, false, true, false, false>(w, g, buf, n, s);
 }
 
 struct Sgd : ct_optim {

@@ -399,8 +399,8 @@ CT_API ct_status ct_module_to_memory_format(ct_module *m, ct_memory_format forma
 /* ct_tensor_zero_grad on every parameter. */
 CT_API ct_status ct_module_zero_grad(ct_module *m, bool set_to_none);
 
-/* Reads a TorchScript file onto a device. New module, or NULL (CT_EIO: no such file; CT_ETORCH: not TorchScript). Its forward takes one tensor and gives one.
- * Its parameters are trained like any other's; nothing can be added to it. */
+/* Reads a TorchScript file onto a device. New module, or NULL (CT_EIO: no such file; CT_ETORCH: not TorchScript). Its forward
+ * takes one tensor and gives one. Its parameters are trained like any other's; nothing can be added to it. */
 CT_API ct_module *ct_module_load_script(const char *path, const char *device);
 
 /* ---- layers: new modules or NULL, float32 on the CPU, initialised like torch.nn's from the default generator ------- */
@@ -437,7 +437,8 @@ CT_API ct_module *ct_nn_adaptive_avg_pool2d(int64_t height, int64_t width);
 /* Runs its children in turn. modules (count may be 0) become children "0", "1", ...; all are taken over in any case, and
  * one NULL among them makes the result NULL. */
 CT_API ct_module *ct_nn_sequential(ct_module *const *modules, size_t count);
-/* CT_SEQUENTIAL(ct_nn_linear(784, 128, true), ct_nn_relu(), ct_nn_linear(128, 10, true)) (C only) */
+/* CT_SEQUENTIAL(ct_nn_linear(784, 128, true), ct_nn_relu(), ct_nn_linear(128, 10, true)) (C only). C leaves open in which order
+ * the layers are made (gcc and clang take them from left to right); ct_module_add one by one fixes it. */
 #define CT_SEQUENTIAL(...)                                                                                                     \
     ct_nn_sequential((ct_module *[]){__VA_ARGS__}, sizeof((ct_module *[]){__VA_ARGS__}) / sizeof(ct_module *))
 
