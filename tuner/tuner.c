@@ -275,6 +275,8 @@ static int start(const cadre_tuner *options, cadre_tuner_result *result)
         fflush(NULL);
         _exit(code);
     }
+    if (worker_is_underway())
+        return CADRE_OK; /* of a later call of fit */
     if (collectives_mpi_present(&rank, &world))
         return base_error(CADRE_ENOTSUP, "a tuner starts its own workers: start the program without mpirun or srun, and set scaling.launcher to CADRE_LAUNCH_MPIRUN for trials under MPI");
     int status = CADRE_OK;
