@@ -1,8 +1,8 @@
 /* The built-in layers: torch.nn's, with its names, defaults and initial values. */
 #include "batch_norm.h"
 #include "module.h"
+#include "pool.h"
 
-#include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/dropout.h>
@@ -231,7 +231,7 @@ ct_module *ct_nn_adaptive_avg_pool2d(int64_t height, int64_t width)
     {
         positive(height, "height");
         positive(width, "width");
-        return stateless([=](const at::Tensor &x, bool) { return at::adaptive_avg_pool2d(x, {height, width}); });
+        return stateless([=](const at::Tensor &x, bool) { return ct::adaptive_avg_pool2d(x, height, width); });
     }
     CT_CATCH(nullptr)
 }

@@ -1,7 +1,7 @@
 /* Operations on tensors: each entry checks its handles and hands over to ATen. */
 #include "batch_norm.h"
+#include "pool.h"
 
-#include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/amax.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/avg_pool2d.h>
@@ -194,7 +194,7 @@ CT_ENTRY(ct_max_pool2d, (const ct_tensor *x, int64_t kernel, int64_t stride, int
 CT_ENTRY(ct_avg_pool2d, (const ct_tensor *x, int64_t kernel, int64_t stride, int64_t padding, ct_tensor **out), CT_X,
          at::avg_pool2d(X, at::IntArrayRef(kernel), window_stride(kernel, stride), at::IntArrayRef(padding)))
 CT_ENTRY(ct_adaptive_avg_pool2d, (const ct_tensor *x, int64_t height, int64_t width, ct_tensor **out), CT_X,
-         at::adaptive_avg_pool2d(X, {height, width}))
+         ct::adaptive_avg_pool2d(X, height, width))
 
 /* ---- losses ---- */
 
