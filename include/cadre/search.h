@@ -89,7 +89,7 @@ typedef struct cadre_tpe_options {
     size_t size;    /* sizeof(cadre_tpe_options) */
     int startup;    /* random trials first, counted when complete or pruned; 0: 10 */
     int candidates; /* points drawn from the good density, of which the best is taken; 0: 24 */
-    double gamma;   /* share of the trials that counts as good; 0: 0.1 */
+    double gamma;   /* share of the trials that counts as good; 0: 0.15 */
     int max_good;   /* at most so many of them; 0: 25 */
 } cadre_tpe_options;
 CADRE_API extern const cadre_searcher_table cadre_searcher_tpe;

@@ -12,8 +12,14 @@
 enum {
     TPE_MAX_POINTS = 64, /* whose density is asked for at once */
     TPE_TABLE = 64,      /* stepped dimensions of up to so many values keep their kernels' masses in a table */
+    TPE_BRANCH = 2,      /* good trials of each value of a choice that others are conditional on, at least */
     TPE_BLOCK = 256,     /* kernels that are worked on at once */
 };
+
+/* The magic clip: n kernels are at least width / min(100, TPE_CLIP (n + 2)) wide each (Optuna has 1), and in a stepped
+ * dimension at least TPE_STEP steps, lest they know of no neighbour. */
+#define TPE_CLIP 1.5
+#define TPE_STEP 0.5
 
 typedef struct tpe_dim {
     const cadre_dim *dim;
@@ -110,7 +116,8 @@ bool tpe_history_seen(const tpe_history *history, const double *x);
 typedef struct tpe_model {
     tpe_dim *dims;
     int good_count, good_room;
-    int *good;              /* the good trials, best first */
+    int *good;              /* the good trials: the best, best first, then those that stand for their branch */
+    int branches;           /* values of all choices that others are conditional on */
     int room;               /* of what follows */
     unsigned char *is_good; /* by trial */
     double *bias, *weight;  /* of the bad mixture */
@@ -119,6 +126,8 @@ typedef struct tpe_model {
     tpe_mixture bad, good_mixture;
 } tpe_model;
 
+/** The least bandwidth of a kernel there, of `kernels` on its side. */
+double tpe_least_bandwidth(const tpe_dim *dim, double centre, int kernels);
 int tpe_model_init(tpe_model *model, const cadre_space *space);
 void tpe_model_free(tpe_model *model);
 /** Split the history behind its best `good` trials and make both mixtures. */

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TPE_CLIP        1.5
-#define TPE_GOOD_WEIGHT (log(n + 1.0) - log(rank + 1.0))
-
 double tpe_scaled(const tpe_dim *dim, double value) { return dim->dim->log ? log(value) : value; }
 
 /* ---- the dimensions --------------------------------------------------------------------------------------------- */
@@ -45,7 +42,10 @@ int tpe_model_init(tpe_model *model, const cadre_space *space)
     for (size_t d = 0; d < ndims; d++)
         for (int k = 0; k < space->dims[d].conditions; k++) {
             int parent = space->dims[d].condition[k].parent;
-            model->dims[parent].parent = space->dims[parent].kind == CADRE_DIM_CATEGORICAL;
+            if (space->dims[parent].kind != CADRE_DIM_CATEGORICAL || model->dims[parent].parent)
+                continue;
+            model->dims[parent].parent = true;
+            model->branches += space->dims[parent].count;
         }
     return CADRE_OK;
 }
@@ -79,13 +79,24 @@ static void set_kernel(const tpe_dim *dim, tpe_track *track, int trial, double s
     }
 }
 
+double tpe_least_bandwidth(const tpe_dim *dim, double centre, int kernels)
+{
+    double least = dim->width / fmin(100, TPE_CLIP * (kernels + 2)), half = dim->dim->step / 2;
+    if (half == 0)
+        return least;
+    double value = dim->dim->log ? exp(centre) : centre;
+    double step = dim->dim->log ? log((value + half) / fmax(value - half, value / 2)) : dim->dim->step;
+    return fmin(fmax(least, TPE_STEP * step), dim->width);
+}
+
 /*
  * A trial's bandwidth is the larger of the gaps to its neighbours on its side; at an end of the range, the one gap
  * there is. The magic clip keeps it from falling below a share of the range that shrinks as trials come, to a
  * hundredth.
  */
-static void set_bandwidth(const tpe_dim *dim, tpe_track *track, int trial, double left, double right, double least)
+static void set_bandwidth(const tpe_dim *dim, tpe_track *track, int trial, double left, double right, int kernels)
 {
+    double least = tpe_least_bandwidth(dim, track->centre[trial], kernels);
     double gap = isnan(left) ? right : isnan(right) ? left : left > right ? left : right;
     if (isnan(gap)) /* alone on its side: the bounds are its neighbours */
         gap = fmax(track->centre[trial] - dim->low, dim->high - track->centre[trial]);
@@ -97,37 +108,59 @@ static void set_bandwidth(const tpe_dim *dim, tpe_track *track, int trial, doubl
 static void set_bandwidths(const tpe_dim *dim, tpe_track *track, const unsigned char *is_good)
 {
     int kernels[2] = {0, 0}, last[2] = {-1, -1};
-    double gap[2] = {NAN, NAN}, least[2]; /* gap: to the left of `last` */
+    double gap[2] = {NAN, NAN}; /* gap: to the left of `last` */
     for (int k = 0; k < track->sorted; k++)
         kernels[is_good[track->order[k]]]++;
-    for (int side = 0; side < 2; side++)
-        least[side] = dim->width / fmin(100, TPE_CLIP * (kernels[side] + 2));
     for (int k = 0; k < track->sorted; k++) {
         int trial = track->order[k], side = is_good[trial];
         double between = NAN;
         if (last[side] >= 0) {
             between = track->centre[trial] - track->centre[last[side]];
-            set_bandwidth(dim, track, last[side], gap[side], between, least[side]);
+            set_bandwidth(dim, track, last[side], gap[side], between, kernels[side]);
         }
         gap[side] = between;
         last[side] = trial;
     }
     for (int side = 0; side < 2; side++)
         if (last[side] >= 0)
-            set_bandwidth(dim, track, last[side], gap[side], NAN, least[side]);
+            set_bandwidth(dim, track, last[side], gap[side], NAN, kernels[side]);
 }
 
 /* ---- the split and the mixtures --------------------------------------------------------------------------------- */
 
-/* The good trials: the best `count`. */
+static void take(tpe_model *model, int trial)
+{
+    model->good[model->good_count++] = trial;
+    model->is_good[trial] = 1;
+}
+
+/* The best of each value of a choice that others are conditional on: without them a branch that had no luck at first
+ * would not be searched, but only be drawn from now and then. */
+static void take_of_branches(tpe_model *model, const tpe_history *history, int d)
+{
+    const double *value = history->track[d].centre;
+    for (int choice = 0; choice < model->dims[d].dim->count; choice++) {
+        int taken = 0;
+        for (int k = 0; k < model->good_count; k++)
+            taken += value[model->good[k]] == choice;
+        for (int k = 0; k < history->ranked && taken < TPE_BRANCH; k++)
+            if (value[history->rank[k]] == choice && !model->is_good[history->rank[k]]) {
+                take(model, history->rank[k]);
+                taken++;
+            }
+    }
+}
+
+/* The good trials: the best `count`, and those of branches. */
 static void split(tpe_model *model, const tpe_history *history, int count)
 {
     memset(model->is_good, 0, (size_t)history->count);
-    model->good_count = count;
-    for (int k = 0; k < count; k++) {
-        model->good[k] = history->rank[k];
-        model->is_good[history->rank[k]] = 1;
-    }
+    model->good_count = 0;
+    for (int k = 0; k < count; k++)
+        take(model, history->rank[k]);
+    for (int d = 0; d < history->ndims; d++)
+        if (model->dims[d].parent)
+            take_of_branches(model, history, d);
 }
 
 /* Of bad trials the last 25 count fully, those before on a ramp from 1/n, in the order of their numbers. */
@@ -139,11 +172,7 @@ static double weight_of_bad(int i, int n)
 }
 
 /* Of good trials the better ones count more; all together as much as their number. */
-static double weight_of_good(int rank, int n)
-{
-    (void)rank, (void)n;
-    return TPE_GOOD_WEIGHT;
-}
+static double weight_of_good(int rank, int n) { return log(n + 1.0) - log(rank + 1.0); }
 
 static void set_choice(const tpe_dim *dim, tpe_column *column, int kernels)
 {
@@ -236,7 +265,7 @@ static int make_room(tpe_model *model, const tpe_history *history, int good)
 
 int tpe_model_update(tpe_model *model, tpe_history *history, int good)
 {
-    int status = make_room(model, history, good);
+    int status = make_room(model, history, good + TPE_BRANCH * model->branches);
     if (status)
         return status;
     split(model, history, good);
