@@ -138,14 +138,15 @@ static double log_density(const fixture *f, const tpe_mixture *mixture, const do
 static double phi(double z) { return 0.5 * erfc(-z * M_SQRT1_2); }
 
 /*
- * By hand. Range [0, 1]; good: one trial at 0.2; bad: trials at 0.5 and 0.9. The good one is alone, so its gap is 0.8,
- * to the far bound; the bad ones have the gap of 0.4 between them. The prior is a normal at 0.5 with deviation 1. good,
- * at x = 0.3: (w phi(0.1 / 0.8) / 0.8 / (Phi(1) - Phi(-0.25)) + phi(-0.2) / (Phi(0.5) - Phi(-0.5))) / (w + 1)
- *     phi(0.125) = 0.3958377, Phi(1) - Phi(-0.25) = 0.8413447 - 0.4012937 = 0.4400511: first term 1.1244084 w
- *     phi(0.2) = 0.3910427, Phi(0.5) - Phi(-0.5) = 0.3829249: second term 1.0211993
- *   bad: phi(-0.5) / 0.4 / (Phi(1.25) - Phi(-1.25)) = 0.3520653 / 0.4 / 0.7887005 = 1.1159665
- *        phi(-1.5) / 0.4 / (Phi(0.25) - Phi(-2.25)) = 0.1295176 / 0.4 / 0.5864819 = 0.5520955
- *     (1.1159665 + 0.5520955 + 1.0211993) / 3 = 0.8964204
+ * By hand. Range [0, 1]; good: one trial at 0.2, of weight w; bad: trials at 0.5 and 0.9. The good one is alone, so its
+ * gap is 0.8, to the far bound; the bad ones have the gap of 0.4 between them. The prior is a normal at 0.5 with
+ * deviation 1.
+ *
+ * - The good trial at x = 0.3: phi(0.1 / 0.8) / 0.8 / (Phi(1) - Phi(-0.25)) = 0.3958377 / 0.8 / (0.8413447 - 0.4012937)
+ *   = 1.1244084; the prior: phi(-0.2) / (Phi(0.5) - Phi(-0.5)) = 0.3910427 / 0.3829249 = 1.0211993, of weight 1/2.
+ * - The bad ones: phi(-0.5) / 0.4 / (Phi(1.25) - Phi(-1.25)) = 0.3520653 / 0.4 / 0.7887005 = 1.1159665, and
+ *   phi(-1.5) / 0.4 / (Phi(0.25) - Phi(-2.25)) = 0.1295176 / 0.4 / 0.5864819 = 0.5520955; with the prior, of weight 1:
+ *   (1.1159665 + 0.5520955 + 1.0211993) / 3 = 0.8964204.
  */
 static void densities_by_hand(void **state)
 {
@@ -156,7 +157,8 @@ static void densities_by_hand(void **state)
     happened(&f, (double[]){0.9}, 3);
     assert_int_equal(tpe_model_update(&f.model, &f.history, 1), CADRE_OK);
     double w = f.model.good_mixture.weight[0];
-    near(log_density(&f, &f.model.good_mixture, (double[]){0.3}), log((1.1244084 * w + 1.0211993) / (w + 1)), 1e-6);
+    near(log_density(&f, &f.model.good_mixture, (double[]){0.3}), log((1.1244084 * w + 0.5 * 1.0211993) / (w + 0.5)),
+         1e-6);
     near(log_density(&f, &f.model.bad, (double[]){0.3}), log(0.8964204), 1e-6);
     tear_down(&f);
 }
@@ -211,7 +213,7 @@ static double slow_density(const fixture *f, const tpe_mixture *mixture, bool go
     for (int i = -1; i < f->history.count; i++) {
         if (i >= 0 && f->model.is_good[i] != good)
             continue;
-        double product = 1, weight = 1;
+        double product = 1, weight = good ? 0.5 : 1;
         for (int k = 0; i >= 0 && good && k < f->model.good_count; k++)
             weight = f->model.good[k] == i ? mixture->weight[k] : weight;
         if (i >= 0 && !good)

@@ -10,7 +10,7 @@
  *
  * Where it departs from Optuna, each for what bench/search showed on its problems and on others like them:
  * - 0.15 instead of 0.1 of the trials are good (Watanabe's advice), and a good trial counts by its rank, log(n + 1) -
- *   log(rank), instead of by its age.
+ *   log(rank), instead of by its age; the good prior weighs a half.
  * - Kernels may be narrower while trials are few: TPE_CLIP.
  * - A point that was tried is not suggested again, and kernels over steps are at least half a step wide: on a coarse
  * grid Optuna spends most of its later trials on points that it has been to.

@@ -21,6 +21,10 @@ enum {
 #define TPE_CLIP 1.5
 #define TPE_STEP 0.5
 
+/* The weight of the good mixture's prior, where a trial of middling rank has 1; Optuna's, and the bad mixture's, is 1.
+ */
+#define TPE_GOOD_PRIOR 0.5
+
 typedef struct tpe_dim {
     const cadre_dim *dim;
     double low, high;              /* where the density lives: tuner_dim_range */
@@ -51,7 +55,8 @@ typedef struct tpe_mixture {
     const tpe_column *column;
     const double *bias;   /* offsets of the `summed` dimensions; -INFINITY for a kernel that does not belong */
     const double *weight; /* 0 for such a one */
-    double weights;       /* their sum, and the prior's 1 */
+    double prior;         /* the prior's weight */
+    double weights;       /* the sum of all */
 } tpe_mixture;
 
 /* Points whose density is wanted: [point * ndims + dim]. */

@@ -207,7 +207,7 @@ WIDE void tpe_log_density(const tpe_dim *dims, const tpe_mixture *mixture, const
     double block[TPE_BLOCK];
     running_sum totals[TPE_MAX_POINTS];
     for (int p = 0; p < points->count; p++)
-        totals[p] = (running_sum){log_prior(dims, points, p), 1};
+        totals[p] = (running_sum){log_prior(dims, points, p), mixture->prior};
     for (int first = 0; first < mixture->kernels;
          first += TPE_BLOCK) { /* kernels outside: a block stays in the cache */
         int count = mixture->kernels - first < TPE_BLOCK ? mixture->kernels - first : TPE_BLOCK;

@@ -201,7 +201,7 @@ static void make_bad(tpe_model *model, const tpe_history *history)
         for (int i = 0; i < history->count && model->dims[d].summed; i++)
             model->bias[i] += track->offset[i];
     }
-    model->bad = (tpe_mixture){history->count, model->bad_column, model->bias, model->weight, weights};
+    model->bad = (tpe_mixture){history->count, model->bad_column, model->bias, model->weight, 1, weights};
 }
 
 /* Doubles that the good mixture takes for each of its kernels. */
@@ -216,7 +216,7 @@ static size_t doubles_per_kernel(const tpe_model *model, int ndims)
 static void make_good(tpe_model *model, const tpe_history *history)
 {
     int n = model->good_count;
-    double *bias = model->good_store, *weight = bias + n, *at = weight + n, weights = 1;
+    double *bias = model->good_store, *weight = bias + n, *at = weight + n, weights = TPE_GOOD_PRIOR;
     for (int k = 0; k < n; k++) {
         bias[k] = 0;
         weights += weight[k] = weight_of_good(k, n);
@@ -239,7 +239,7 @@ static void make_good(tpe_model *model, const tpe_history *history)
             set_choice(dim, &model->good_column[d], n);
         at += (3 + dim->values) * n;
     }
-    model->good_mixture = (tpe_mixture){n, model->good_column, bias, weight, weights};
+    model->good_mixture = (tpe_mixture){n, model->good_column, bias, weight, TPE_GOOD_PRIOR, weights};
 }
 
 #define GROW(array, count)                                                                                             \
