@@ -14,6 +14,9 @@
  * - Kernels may be narrower while trials are few: TPE_CLIP.
  * - A point that was tried is not suggested again, and kernels over steps are at least half a step wide: on a coarse
  * grid Optuna spends most of its later trials on points that it has been to.
+ * - Every fourth suggestion takes each dimension by itself, as the original estimator does, so that good values of
+ *   different trials come together where dimensions are independent; the joint mixture alone stays in the valley it is
+ * in.
  * - Conditions: one mixture over the whole tree of dimensions. A kernel that does not have a dimension that a point has
  *   counts there as the uniform density; Optuna leaves such dimensions to independent one-dimensional estimators. The
  * best two trials of every branch are good, so that each branch is searched and not only drawn from.
@@ -126,44 +129,75 @@ static int tpe_running(void *self, int64_t number, const double *x)
 
 /* ---- asking ----------------------------------------------------------------------------------------------------- */
 
-static void place(tpe *search, int point, const double *x)
+/* A value of a point to be evaluated. */
+static void place(tpe *search, int point, int d, double value)
 {
     tpe_points *points = &search->points;
-    for (int d = 0; d < points->ndims; d++) {
-        const tpe_dim *dim = &search->model.dims[d];
-        size_t at = (size_t)(point * points->ndims + d);
-        double half = dim->dim->step / 2;
-        points->at[at] = points->left[at] = points->right[at] = tpe_scaled(dim, x[d]);
-        if (isnan(x[d]) || half == 0)
-            continue;
-        points->left[at] = fmax(dim->dim->log && x[d] <= half ? dim->low : tpe_scaled(dim, x[d] - half), dim->low);
-        points->right[at] = fmin(tpe_scaled(dim, x[d] + half), dim->high);
-        if (dim->values)
-            points->value[at] = (int)((x[d] - dim->dim->low) / dim->dim->step + 0.5);
-    }
+    const tpe_dim *dim = &search->model.dims[d];
+    size_t at = (size_t)(point * points->ndims + d);
+    double half = dim->dim->step / 2;
+    points->at[at] = points->left[at] = points->right[at] = tpe_scaled(dim, value);
+    if (isnan(value) || half == 0)
+        return;
+    points->left[at] = fmax(dim->dim->log && value <= half ? dim->low : tpe_scaled(dim, value - half), dim->low);
+    points->right[at] = fmin(tpe_scaled(dim, value + half), dim->high);
+    if (dim->values)
+        points->value[at] = (int)((value - dim->dim->low) / dim->dim->step + 0.5);
 }
 
-/* The best of the candidates that are new goes to x; false when none is. */
-static bool choose(tpe *search, base_rng *rng, double *x)
+/* All dimensions together: the best of the candidates that are new goes to x; false when none is. */
+static bool choose_together(tpe *search, base_rng *rng, double *x)
 {
-    size_t ndims = (size_t)search->history.ndims;
+    const tpe_model *model = &search->model;
+    int ndims = search->history.ndims;
     for (int p = 0; p < search->points.count; p++) {
-        tpe_model_draw(&search->model, search->space, rng, search->candidates + (size_t)p * ndims);
-        place(search, p, search->candidates + (size_t)p * ndims);
+        double *candidate = search->candidates + p * ndims;
+        tpe_model_draw(model, search->space, rng, candidate);
+        for (int d = 0; d < ndims; d++)
+            place(search, p, d, candidate[d]);
     }
     double above[TPE_MAX_POINTS], below[TPE_MAX_POINTS], best = -INFINITY;
-    tpe_log_density(search->model.dims, &search->model.good_mixture, &search->points, above);
-    tpe_log_density(search->model.dims, &search->model.bad, &search->points, below);
+    tpe_log_density(model->dims, &model->good_mixture, &search->points, above);
+    tpe_log_density(model->dims, &model->bad, &search->points, below);
     bool found = false;
     for (int p = 0; p < search->points.count; p++) {
-        const double *candidate = search->candidates + (size_t)p * ndims;
+        const double *candidate = search->candidates + p * ndims;
         if ((!found || above[p] - below[p] > best) && !tpe_history_seen(&search->history, candidate)) {
             best = above[p] - below[p];
-            memcpy(x, candidate, ndims * sizeof *x);
+            memcpy(x, candidate, (size_t)ndims * sizeof *x);
             found = true;
         }
     }
     return found;
+}
+
+/* Each dimension by itself, the best of its own candidates: good values of different trials come together. False when
+ * the point is not new. */
+static bool choose_alone(tpe *search, base_rng *rng, double *x)
+{
+    const tpe_model *model = &search->model;
+    tpe_points *points = &search->points;
+    for (int i = 0; i < points->count * points->ndims; i++)
+        points->at[i] = NAN;
+    for (int k = 0; k < points->ndims; k++) {
+        int d = search->space->order[k], best = 0;
+        x[d] = NAN;
+        if (!cadre_space_active(search->space, x, d))
+            continue;
+        double above[TPE_MAX_POINTS], below[TPE_MAX_POINTS];
+        for (int p = 0; p < points->count; p++) {
+            search->candidates[p] = tpe_model_draw_alone(model, d, rng);
+            place(search, p, d, search->candidates[p]);
+        }
+        tpe_log_density(model->dims_alone, &model->good_alone, points, above);
+        tpe_log_density(model->dims_alone, &model->bad_alone, points, below);
+        for (int p = 1; p < points->count; p++)
+            best = above[p] - below[p] > above[best] - below[best] ? p : best;
+        x[d] = search->candidates[best];
+        for (int p = 0; p < points->count; p++)
+            points->at[p * points->ndims + d] = NAN;
+    }
+    return !tpe_history_seen(&search->history, x);
 }
 
 static int suggest(tpe *search, int64_t number, double *x)
@@ -176,8 +210,10 @@ static int suggest(tpe *search, int64_t number, double *x)
         return status;
     base_rng rng;
     base_rng_init(&rng, search->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_TPE));
+    if (number % TPE_ALONE == 0 && choose_alone(search, &rng, x))
+        return CADRE_OK;
     for (int round = 0; round < ROUNDS; round++)
-        if (choose(search, &rng, x))
+        if (choose_together(search, &rng, x))
             return CADRE_OK;
     /* All that is promising has been tried: anything new, and when that is hard to find too, anything. */
     for (int draw = 0; draw < DRAWS; draw++) {

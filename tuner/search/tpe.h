@@ -13,6 +13,7 @@ enum {
     TPE_MAX_POINTS = 64, /* whose density is asked for at once */
     TPE_TABLE = 64,      /* stepped dimensions of up to so many values keep their kernels' masses in a table */
     TPE_BRANCH = 2,      /* good trials of each value of a choice that others are conditional on, at least */
+    TPE_ALONE = 4,       /* every so many-th suggestion takes each dimension by itself */
     TPE_BLOCK = 256,     /* kernels that are worked on at once */
 };
 
@@ -129,6 +130,10 @@ typedef struct tpe_model {
     tpe_column *bad_column, *good_column;
     double *good_store; /* what the good mixture's columns point to */
     tpe_mixture bad, good_mixture;
+    /* The same mixtures for one dimension at a time: no factors are summed over dimensions. */
+    tpe_dim *dims_alone;
+    double *bias_alone;
+    tpe_mixture bad_alone, good_alone;
 } tpe_model;
 
 /** The least bandwidth of a kernel there, of `kernels` on its side. */
@@ -139,6 +144,8 @@ void tpe_model_free(tpe_model *model);
 int tpe_model_update(tpe_model *model, tpe_history *history, int good);
 /** Draw a point from the good mixture, in natural units. */
 void tpe_model_draw(const tpe_model *model, const cadre_space *space, base_rng *rng, double *x);
+/** Draw a value of one dimension from the good mixture, whatever the others are. */
+double tpe_model_draw_alone(const tpe_model *model, int d, base_rng *rng);
 /** A natural value in a dimension's scale. */
 double tpe_scaled(const tpe_dim *dim, double value);
 

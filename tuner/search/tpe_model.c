@@ -35,7 +35,8 @@ int tpe_model_init(tpe_model *model, const cadre_space *space)
     model->dims = base_calloc(ndims, sizeof *model->dims);
     model->bad_column = base_calloc(ndims, sizeof *model->bad_column);
     model->good_column = base_calloc(ndims, sizeof *model->good_column);
-    if (!model->dims || !model->bad_column || !model->good_column)
+    model->dims_alone = base_calloc(ndims, sizeof *model->dims_alone);
+    if (!model->dims || !model->bad_column || !model->good_column || !model->dims_alone)
         return CADRE_ENOMEM;
     for (size_t d = 0; d < ndims; d++)
         describe(&space->dims[d], &model->dims[d]);
@@ -47,12 +48,18 @@ int tpe_model_init(tpe_model *model, const cadre_space *space)
             model->dims[parent].parent = true;
             model->branches += space->dims[parent].count;
         }
+    for (size_t d = 0; d < ndims; d++) {
+        model->dims_alone[d] = model->dims[d];
+        model->dims_alone[d].summed = false;
+    }
     return CADRE_OK;
 }
 
 void tpe_model_free(tpe_model *model)
 {
     free(model->dims);
+    free(model->dims_alone);
+    free(model->bias_alone);
     free(model->good);
     free(model->is_good);
     free(model->bias);
@@ -190,7 +197,7 @@ static void make_bad(tpe_model *model, const tpe_history *history)
     for (int i = 0; i < history->count; i++) {
         model->weight[i] = model->is_good[i] ? 0 : weight_of_bad(at++, n);
         weights += model->weight[i];
-        model->bias[i] = model->is_good[i] ? -INFINITY : 0;
+        model->bias[i] = model->bias_alone[i] = model->is_good[i] ? -INFINITY : 0;
     }
     for (int d = 0; d < history->ndims; d++) {
         const tpe_track *track = &history->track[d];
@@ -202,12 +209,14 @@ static void make_bad(tpe_model *model, const tpe_history *history)
             model->bias[i] += track->offset[i];
     }
     model->bad = (tpe_mixture){history->count, model->bad_column, model->bias, model->weight, 1, weights};
+    model->bad_alone = model->bad;
+    model->bad_alone.bias = model->bias_alone;
 }
 
 /* Doubles that the good mixture takes for each of its kernels. */
 static size_t doubles_per_kernel(const tpe_model *model, int ndims)
 {
-    size_t count = 2 + 3 * (size_t)ndims;
+    size_t count = 3 + 3 * (size_t)ndims;
     for (int d = 0; d < ndims; d++)
         count += (size_t)model->dims[d].values;
     return count;
@@ -216,9 +225,9 @@ static size_t doubles_per_kernel(const tpe_model *model, int ndims)
 static void make_good(tpe_model *model, const tpe_history *history)
 {
     int n = model->good_count;
-    double *bias = model->good_store, *weight = bias + n, *at = weight + n, weights = TPE_GOOD_PRIOR;
+    double *bias = model->good_store, *none = bias + n, *weight = none + n, *at = weight + n, weights = TPE_GOOD_PRIOR;
     for (int k = 0; k < n; k++) {
-        bias[k] = 0;
+        bias[k] = none[k] = 0;
         weights += weight[k] = weight_of_good(k, n);
     }
     for (int d = 0; d < history->ndims; d++) {
@@ -240,6 +249,8 @@ static void make_good(tpe_model *model, const tpe_history *history)
         at += (3 + dim->values) * n;
     }
     model->good_mixture = (tpe_mixture){n, model->good_column, bias, weight, TPE_GOOD_PRIOR, weights};
+    model->good_alone = model->good_mixture;
+    model->good_alone.bias = none;
 }
 
 #define GROW(array, count)                                                                                             \
@@ -250,7 +261,7 @@ static int make_room(tpe_model *model, const tpe_history *history, int good)
     void *grown;
     if (history->room > model->room) {
         if (!GROW(model->is_good, history->room) || !GROW(model->bias, history->room) ||
-            !GROW(model->weight, history->room))
+            !GROW(model->bias_alone, history->room) || !GROW(model->weight, history->room))
             return CADRE_ENOMEM;
         model->room = history->room;
     }
@@ -305,23 +316,36 @@ static double draw_number(const tpe_dim *dim, const tpe_column *column, int kern
     return tuner_dim_nearest(dim->dim, dim->dim->log ? exp(at) : at);
 }
 
+static double draw_value(const tpe_model *model, int d, int kernel, base_rng *rng)
+{
+    const tpe_dim *dim = &model->dims[d];
+    const tpe_column *column = &model->good_column[d];
+    return dim->dim->kind == CADRE_DIM_CATEGORICAL ? draw_choice(dim, column, kernel, rng)
+                                                   : draw_number(dim, column, kernel, rng);
+}
+
+/* One of the good mixture's kernels by weight; -1 is the prior. */
+static int draw_kernel(const tpe_mixture *good, base_rng *rng)
+{
+    double u = base_rng_uniform(rng) * good->weights;
+    for (int kernel = 0; kernel < good->kernels; kernel++) {
+        if (u < good->weight[kernel])
+            return kernel;
+        u -= good->weight[kernel];
+    }
+    return -1;
+}
+
 void tpe_model_draw(const tpe_model *model, const cadre_space *space, base_rng *rng, double *x)
 {
-    const tpe_mixture *good = &model->good_mixture;
-    double u = base_rng_uniform(rng) * good->weights;
-    int kernel = 0;
-    while (kernel < good->kernels && u >= good->weight[kernel])
-        u -= good->weight[kernel++];
-    if (kernel == good->kernels)
-        kernel = -1; /* the prior */
+    int kernel = draw_kernel(&model->good_mixture, rng);
     for (int k = 0; k < space->count; k++) {
         int d = space->order[k];
-        const tpe_dim *dim = &model->dims[d];
-        if (!cadre_space_active(space, x, d))
-            x[d] = NAN;
-        else if (dim->dim->kind == CADRE_DIM_CATEGORICAL)
-            x[d] = draw_choice(dim, &good->column[d], kernel, rng);
-        else
-            x[d] = draw_number(dim, &good->column[d], kernel, rng);
+        x[d] = cadre_space_active(space, x, d) ? draw_value(model, d, kernel, rng) : NAN;
     }
+}
+
+double tpe_model_draw_alone(const tpe_model *model, int d, base_rng *rng)
+{
+    return draw_value(model, d, draw_kernel(&model->good_mixture, rng), rng);
 }
