@@ -1,10 +1,10 @@
 /* The built-in layers: torch.nn's, with its names, defaults and initial values. */
 #include "batch_norm.h"
 #include "module.h"
+#include "conv.h"
 #include "pool.h"
 
 #include <ATen/ops/avg_pool2d.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
@@ -57,8 +57,7 @@ struct Conv2d : ct_module {
     }
     at::Tensor forward(const at::Tensor &x) override
     {
-        return at::conv2d(x, weight, bias, at::IntArrayRef(stride), at::IntArrayRef(padding), at::IntArrayRef(dilation),
-                          groups);
+        return ct::conv2d(x, weight, bias, stride, padding, dilation, groups);
     }
 };
 

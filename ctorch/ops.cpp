@@ -1,12 +1,12 @@
 /* Operations on tensors: each entry checks its handles and hands over to ATen. */
 #include "batch_norm.h"
+#include "conv.h"
 #include "pool.h"
 
 #include <ATen/ops/amax.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/embedding.h>
@@ -175,8 +175,7 @@ CT_ENTRY(ct_conv2d,
          (const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, int64_t stride, int64_t padding, int64_t dilation,
           int64_t groups, ct_tensor **out),
          CT_X,
-         at::conv2d(X, ct::in(weight, "weight"), ct::optional(bias), at::IntArrayRef(stride), at::IntArrayRef(padding),
-                    at::IntArrayRef(dilation), groups))
+         ct::conv2d(X, ct::in(weight, "weight"), ct::optional(bias), stride, padding, dilation, groups))
 CT_ENTRY(ct_batch_norm,
          (const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, ct_tensor *running_mean, ct_tensor *running_var,
           bool training, double momentum, double eps, ct_tensor **out),

@@ -518,7 +518,8 @@ CT_API ct_status ct_set_num_interop_threads(int count);
 /* Whether there is a CUDA device; may initialise CUDA, so not in a process that forks workers. */
 CT_API bool ct_cuda_available(void);
 CT_API int ct_cuda_device_count(void);
-/* Whether this CPU does bfloat16 convolutions natively (oneDNN: AVX-512 BW, VL and DQ, or AMX). If not, they are slow. */
+/* Whether this CPU does bfloat16 convolutions natively (oneDNN: AVX-512 BW, VL and DQ, or AMX). If not, they are made in float32 from
+ * rounded inputs and rounded again, and gain nothing over float32. */
 CT_API bool ct_has_fast_bf16(void);
 
 /* Between push and pop, in pairs and nested, this thread's operations on "cpu" or "cuda" choose dtype (CT_BFLOAT16) where
