@@ -136,8 +136,6 @@ typedef struct tpe_model {
     tpe_mixture bad_alone, good_alone;
 } tpe_model;
 
-/** The least bandwidth of a kernel there, of `kernels` on its side. */
-double tpe_least_bandwidth(const tpe_dim *dim, double centre, int kernels);
 int tpe_model_init(tpe_model *model, const cadre_space *space);
 void tpe_model_free(tpe_model *model);
 /** Split the history behind its best `good` trials and make both mixtures. */

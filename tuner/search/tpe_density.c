@@ -162,16 +162,33 @@ typedef struct running_sum {
     double largest, sum;
 } running_sum;
 
+/* In LANES sums side by side: a single one would wait for itself. `count` is whole lanes; see add_block's caller. */
+enum { LANES = 8 };
+
+INLINE double largest_of(const double *restrict exponent, int count)
+{
+    double lane[LANES];
+    for (int l = 0; l < LANES; l++)
+        lane[l] = -INFINITY;
+    for (int k = 0; k < count; k += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] = exponent[k + l] > lane[l] ? exponent[k + l] : lane[l];
+    double largest = lane[0];
+    for (int l = 1; l < LANES; l++)
+        largest = lane[l] > largest ? lane[l] : largest;
+    return largest;
+}
+
 INLINE void add_block(running_sum *total, const double *restrict exponent, const double *restrict weight, int count)
 {
-    double largest = -INFINITY;
-    for (int k = 0; k < count; k++)
-        largest = exponent[k] > largest ? exponent[k] : largest;
+    double largest = largest_of(exponent, count), lane[LANES] = {0}, sum = 0;
     if (largest == -INFINITY)
         return;
-    double sum = 0;
-    for (int k = 0; k < count; k++)
-        sum += weight[k] * exp_negative(exponent[k] - largest);
+    for (int k = 0; k < count; k += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] += weight[k + l] * exp_negative(exponent[k + l] - largest);
+    for (int l = 0; l < LANES; l++)
+        sum += lane[l];
     if (largest > total->largest) {
         total->sum = total->sum * exp(total->largest - largest) + sum;
         total->largest = largest;
@@ -204,16 +221,22 @@ INLINE void exponents(const tpe_dim *dims, const tpe_mixture *mixture, const tpe
 
 WIDE void tpe_log_density(const tpe_dim *dims, const tpe_mixture *mixture, const tpe_points *points, double *out)
 {
-    double block[TPE_BLOCK];
+    double block[TPE_BLOCK], weight[TPE_BLOCK] = {0};
     running_sum totals[TPE_MAX_POINTS];
     for (int p = 0; p < points->count; p++)
         totals[p] = (running_sum){log_prior(dims, points, p), mixture->prior};
     for (int first = 0; first < mixture->kernels;
          first += TPE_BLOCK) { /* kernels outside: a block stays in the cache */
         int count = mixture->kernels - first < TPE_BLOCK ? mixture->kernels - first : TPE_BLOCK;
+        int whole = (count + LANES - 1) / LANES * LANES; /* filled up with kernels that weigh nothing */
+        memcpy(weight, mixture->weight + first, (size_t)count * sizeof *weight);
+        for (int k = count; k < whole; k++)
+            weight[k] = 0;
         for (int p = 0; p < points->count; p++) {
             exponents(dims, mixture, points, p, first, count, block);
-            add_block(&totals[p], block, mixture->weight + first, count);
+            for (int k = count; k < whole; k++)
+                block[k] = -INFINITY;
+            add_block(&totals[p], block, weight, whole);
         }
     }
     for (int p = 0; p < points->count; p++)

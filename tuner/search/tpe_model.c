@@ -86,14 +86,15 @@ static void set_kernel(const tpe_dim *dim, tpe_track *track, int trial, double s
     }
 }
 
-double tpe_least_bandwidth(const tpe_dim *dim, double centre, int kernels)
+/* A kernel over steps is at least half a step wide. */
+static double least_over_steps(const tpe_dim *dim, double centre)
 {
-    double least = dim->width / fmin(100, TPE_CLIP * (kernels + 2)), half = dim->dim->step / 2;
-    if (half == 0)
-        return least;
-    double value = dim->dim->log ? exp(centre) : centre;
-    double step = dim->dim->log ? log((value + half) / fmax(value - half, value / 2)) : dim->dim->step;
-    return fmin(fmax(least, TPE_STEP * step), dim->width);
+    double half = dim->dim->step / 2, step = dim->dim->step;
+    if (dim->dim->log) {
+        double value = exp(centre);
+        step = log((value + half) / fmax(value - half, value / 2));
+    }
+    return fmin(TPE_STEP * step, dim->width);
 }
 
 /*
@@ -101,9 +102,10 @@ double tpe_least_bandwidth(const tpe_dim *dim, double centre, int kernels)
  * there is. The magic clip keeps it from falling below a share of the range that shrinks as trials come, to a
  * hundredth.
  */
-static void set_bandwidth(const tpe_dim *dim, tpe_track *track, int trial, double left, double right, int kernels)
+static void set_bandwidth(const tpe_dim *dim, tpe_track *track, int trial, double left, double right, double least)
 {
-    double least = tpe_least_bandwidth(dim, track->centre[trial], kernels);
+    if (dim->dim->step > 0)
+        least = fmax(least, least_over_steps(dim, track->centre[trial]));
     double gap = isnan(left) ? right : isnan(right) ? left : left > right ? left : right;
     if (isnan(gap)) /* alone on its side: the bounds are its neighbours */
         gap = fmax(track->centre[trial] - dim->low, dim->high - track->centre[trial]);
@@ -115,22 +117,24 @@ static void set_bandwidth(const tpe_dim *dim, tpe_track *track, int trial, doubl
 static void set_bandwidths(const tpe_dim *dim, tpe_track *track, const unsigned char *is_good)
 {
     int kernels[2] = {0, 0}, last[2] = {-1, -1};
-    double gap[2] = {NAN, NAN}; /* gap: to the left of `last` */
+    double gap[2] = {NAN, NAN}, least[2]; /* gap: to the left of `last` */
     for (int k = 0; k < track->sorted; k++)
         kernels[is_good[track->order[k]]]++;
+    for (int side = 0; side < 2; side++)
+        least[side] = dim->width / fmin(100, TPE_CLIP * (kernels[side] + 2));
     for (int k = 0; k < track->sorted; k++) {
         int trial = track->order[k], side = is_good[trial];
         double between = NAN;
         if (last[side] >= 0) {
             between = track->centre[trial] - track->centre[last[side]];
-            set_bandwidth(dim, track, last[side], gap[side], between, kernels[side]);
+            set_bandwidth(dim, track, last[side], gap[side], between, least[side]);
         }
         gap[side] = between;
         last[side] = trial;
     }
     for (int side = 0; side < 2; side++)
         if (last[side] >= 0)
-            set_bandwidth(dim, track, last[side], gap[side], NAN, kernels[side]);
+            set_bandwidth(dim, track, last[side], gap[side], NAN, least[side]);
 }
 
 /* ---- the split and the mixtures --------------------------------------------------------------------------------- */
