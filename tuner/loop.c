@@ -192,6 +192,25 @@ static int open_run(tuner_trial *trial)
     return status;
 }
 
+static int take_metric(int64_t report, int64_t step, const char *name, double value, void *user)
+{
+    tuner_trial *trial = user;
+    (void)step;
+    if (strcmp(name, trial->tuner->options->metric) == 0) {
+        core_set_value(trial->tuner->core, trial->number, value, report);
+        trial->heard = report;
+    }
+    return CADRE_OK;
+}
+
+/* Reports that are no events are not replayed: what an earlier life heard of a trial that goes on is in the store. */
+static int recall(tuner_trial *trial)
+{
+    if (trial->tuner->log_reports || trial->run.report <= core_get(trial->tuner->core, trial->number)->reports)
+        return CADRE_OK;
+    return tracking_each_metric(trial->tuner->store, trial_row(trial), take_metric, trial);
+}
+
 /* The trial holds its share of the machine already. */
 static int start_group(struct loop *loop, tuner_trial *trial)
 {
@@ -200,6 +219,8 @@ static int start_group(struct loop *loop, tuner_trial *trial)
     int status = open_run(trial);
     if (status == CADRE_OK)
         status = run_attempt_begin(&trial->run, world, loop->launcher->name);
+    if (status == CADRE_OK)
+        status = recall(trial);
     trainer_group *group = status == CADRE_OK ? base_calloc(1, sizeof *group) : NULL;
     if (!group)
         return status == CADRE_OK ? CADRE_ENOMEM : status;

@@ -49,6 +49,8 @@ static int check(const cadre_tuner *options)
         return base_error(CADRE_EINVAL, "tuner.max_concurrent is %d: give 1 or more, or 0 for as many as fit", options->max_concurrent);
     if (!(options->cores >= 0) || !(options->gpus >= 0) || !(options->cores_per_trial >= 0))
         return base_error(CADRE_EINVAL, "tuner.cores, gpus and cores_per_trial may not be negative");
+    if (options->resume == CADRE_TUNE_RESUME_ERRORED || options->resume == CADRE_TUNE_RESTART_ERRORED)
+        return base_error(CADRE_ENOTSUP, "failed trials cannot be tried again yet: resume without that, and raise num_samples");
     if (options->trainer->scaling.launcher == CADRE_LAUNCH_INPROC)
         return base_error(CADRE_EINVAL, "the inproc launcher runs one trial inside the program itself: a tuner needs fork or mpirun");
     return CADRE_OK;
