@@ -54,6 +54,38 @@ static void autocast(void **state)
     FAILS(CT_EINVAL, ct_autocast_push("abacus", CT_BFLOAT16));
 }
 
+/* A convolution in bfloat16 is the float32 one of rounded inputs, rounded, forward and backward, and so are its gradients' dtypes. */
+static void bfloat16_convolution(void **state)
+{
+    (void)state;
+    OK(ct_manual_seed(4));
+    OK(ct_scope_begin());
+    ct_tensor *x, *w, *y, *z, *loss, *grad = NULL, *exact = NULL;
+    OK(ct_tensor_randn(CT_SHAPE(3, 8, 9, 9), CT_FLOAT32, NULL, &x));
+    OK(ct_tensor_randn(CT_SHAPE(4, 8, 3, 3), CT_FLOAT32, NULL, &w));
+    OK(ct_tensor_set_requires_grad(w, true));
+    OK(ct_conv2d(x, w, NULL, 2, 1, 1, 1, &y));
+    OK(ct_sum(y, &loss));
+    OK(ct_backward(loss, 1.0));
+    OK(ct_tensor_grad(w, &exact));
+    OK(ct_tensor_set_grad(w, NULL));
+    OK(ct_autocast_push("cpu", CT_BFLOAT16));
+    OK(ct_conv2d(x, w, NULL, 2, 1, 1, 1, &z));
+    OK(ct_autocast_pop());
+    assert_int_equal(ct_tensor_dtype(z), CT_BFLOAT16);
+    OK(ct_to_dtype(z, CT_FLOAT32, &z));
+    OK(ct_sum(z, &loss));
+    OK(ct_backward(loss, 1.0));
+    OK(ct_tensor_grad(w, &grad));
+    assert_int_equal(ct_tensor_dtype(grad), CT_FLOAT32);
+    const float *a = ct_tensor_data(y), *b = ct_tensor_data(z), *c = ct_tensor_data(exact), *d = ct_tensor_data(grad);
+    for (int64_t i = 0; i < ct_tensor_numel(y); i++)
+        assert_true(a[i] - b[i] < 0.3F && b[i] - a[i] < 0.3F); /* 72 products of rounded numbers of about 1 */
+    for (int64_t i = 0; i < ct_tensor_numel(exact); i++)
+        assert_true(c[i] - d[i] < 0.3F && d[i] - c[i] < 0.3F);
+    OK(ct_scope_end());
+}
+
 static void devices(void **state)
 {
     (void)state;
@@ -120,7 +152,7 @@ static void fork_trains(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(random_state), TEST(threads), TEST(autocast), TEST(devices),
+    const struct CMUnitTest tests[] = {TEST(random_state), TEST(threads), TEST(autocast), TEST(bfloat16_convolution), TEST(devices),
                                        TEST(memory),       TEST(fork_trains)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
