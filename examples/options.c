@@ -16,7 +16,7 @@ static const char help[] =
     "\n"
     "Model and training\n"
     "  --depth N            8 (16-32-64 channels, the default) or 18 (64 to 512)\n"
-    "  --epochs N           passes over the training set (default 5)\n"
+    "  --epochs N           passes over the training set (default 6)\n"
     "  --batch N            images a worker and step (default 64)\n"
     "  --lr X               highest learning rate, one-cycle schedule (default 0.1)\n"
     "  --momentum X         (default 0.9)\n"
@@ -89,7 +89,7 @@ static const char *one_of(const char *option, const char *text, const char *cons
 struct options options_read(int argc, char **argv)
 {
     struct options o = {
-        .data = "/usr/share/datasets/fashion-mnist", .dtype = "auto", .depth = 8, .epochs = 5, .batch = 64, .workers = -1, .lr = 0.1, .momentum = 0.9,
+        .data = "/usr/share/datasets/fashion-mnist", .dtype = "auto", .depth = 8, .epochs = 6, .batch = 64, .workers = -1, .lr = 0.1, .momentum = 0.9,
         .weight_decay = 5e-4, .seed = 1, .name = "resnet-mnist", .storage = "runs", .launcher = "auto", .max_failures = 3, .keep = 2,
     };
     static const struct option table[] = {
