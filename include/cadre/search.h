@@ -94,10 +94,14 @@ typedef struct cadre_tpe_options {
 } cadre_tpe_options;
 CADRE_API extern const cadre_searcher_table cadre_searcher_tpe;
 
+/** Scrambled quasi-random sequences, which fill the space more evenly than random draws; tuner/search/qmc.c. No options. */
+CADRE_API extern const cadre_searcher_table cadre_searcher_sobol;
+CADRE_API extern const cadre_searcher_table cadre_searcher_halton;
+
 /** Which searcher, and what is put around it. Zero is random search. Borrowed during cadre_searcher_new only. */
 typedef struct cadre_search {
     const cadre_searcher_table *table; /* NULL: the one of `name` */
-    const char *name;                  /* of the registry: "random", "grid", "tpe"; NULL: "random" */
+    const char *name;                  /* of the registry: "random", "grid", "tpe", "sobol", "halton"; NULL: "random" */
     const void *options;
     const char *json;
     int max_concurrent; /* at most so many trials run at once, then CADRE_LATER; 0: no limit */
@@ -110,6 +114,8 @@ typedef struct cadre_search {
 #define CADRE_SEARCH_RANDOM ((cadre_search){.table = &cadre_searcher_random})
 #define CADRE_SEARCH_GRID   CADRE_GRID_SEARCH()
 #define CADRE_SEARCH_TPE    CADRE_TPE()
+#define CADRE_SEARCH_SOBOL  ((cadre_search){.table = &cadre_searcher_sobol})
+#define CADRE_SEARCH_HALTON ((cadre_search){.table = &cadre_searcher_halton})
 #define CADRE_GRID_SEARCH(...)                                                                                         \
     ((cadre_search){.table = &cadre_searcher_grid,                                                                     \
                     .options = &(const cadre_grid_options){.size = sizeof(cadre_grid_options), __VA_ARGS__}})

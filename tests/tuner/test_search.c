@@ -5,6 +5,8 @@
 static const search_case random_search = {.search = {.name = "random"}};
 static const search_case grid = {.search = {.name = "grid"}, .finite = true};
 static const search_case tpe = {.search = {.name = "tpe"}};
+static const search_case sobol = {.search = {.name = "sobol"}};
+static const search_case halton = {.search = {.name = "halton"}};
 static const search_case limited = {.search = {.name = "tpe", .max_concurrent = 3}};
 static const search_case repeated = {.search = {.name = "tpe", .repeats = 3}};
 static const search_case repeated_grid = {.search = {.name = "grid", .repeats = 3}, .finite = true};
@@ -41,8 +43,12 @@ static void refuses(const cadre_search *search, int status, const char *message)
 static void bad_searches_are_refused(void **state)
 {
     (void)state;
-    refuses(&(cadre_search){.name = "bayes"}, CADRE_ENOENT,
-            "there is no searcher \"bayes\"; there are random, grid, tpe");
+    static const char listed[] = "there is no searcher \"bayes\"; there are random, grid, tpe, ";
+    cadre_space *plain = make(PARAMS(CADRE_UNIFORM("lr", 0, 1)));
+    cadre_searcher *none = NULL;
+    assert_int_equal(cadre_searcher_new(plain, &(cadre_search){.name = "bayes"}, 1, &none), CADRE_ENOENT);
+    assert_true(none == NULL && strncmp(cadre_error_message(), listed, strlen(listed)) == 0);
+    cadre_space_free(plain);
     refuses(&(cadre_search){.name = "tpe", .json = "{\"startups\": 3}"}, CADRE_EINVAL,
             "tpe: there is no option \"startups\"");
     refuses(&(cadre_search){.name = "tpe", .json = "{\"startup\": 3.5}"}, CADRE_EINVAL,
@@ -310,6 +316,8 @@ int main(void)
         SEARCH_CONTRACT(random_search),
         SEARCH_CONTRACT(grid),
         SEARCH_CONTRACT(tpe),
+        SEARCH_CONTRACT(sobol),
+        SEARCH_CONTRACT(halton),
         SEARCH_CONTRACT(limited),
         SEARCH_CONTRACT(repeated),
         SEARCH_CONTRACT(repeated_grid),

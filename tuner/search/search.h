@@ -7,7 +7,7 @@
 #include <math.h>
 
 /* Streams of random numbers by purpose, mixed with the number of the ask. */
-enum { SEARCH_STREAM_SAMPLE = 1, SEARCH_STREAM_POINTS = 2, SEARCH_STREAM_TPE = 3 };
+enum { SEARCH_STREAM_SAMPLE = 1, SEARCH_STREAM_POINTS = 2, SEARCH_STREAM_TPE = 3, SEARCH_STREAM_QMC = 4 };
 
 /* A searcher as a wrapper sees it. */
 typedef struct search_layer {

@@ -13,6 +13,8 @@ static const cadre_searcher_table *const registry[] = {
     &cadre_searcher_random,
     &cadre_searcher_grid,
     &cadre_searcher_tpe,
+    &cadre_searcher_sobol,
+    &cadre_searcher_halton,
 };
 #define REGISTERED ((int)(sizeof registry / sizeof *registry))
 
