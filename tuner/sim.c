@@ -149,6 +149,8 @@ static int step(struct sim *sim)
         return status;
     if (due.outcome == CADRE_STOP && decision != CADRE_DECIDE_STOP)
         decision = CADRE_DECIDE_COMPLETE;
+    if (decision == CADRE_DECIDE_GO_ON && core_closed(tuner->core))
+        decision = CADRE_DECIDE_COMPLETE; /* all is over: it leaves, as a real one is asked to */
     if (decision == CADRE_DECIDE_GO_ON)
         return plan(sim, trial);
     if (decision == CADRE_DECIDE_STOP)

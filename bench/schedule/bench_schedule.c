@@ -1,94 +1,89 @@
 /*
- * Early stopping on the learning curves of LCBench: random search under each scheduler with a budget counted in epochs over all trials.
- * Printed is the mean over six data sets of the median over seeds of (best known - best seen), in points of validation accuracy.
+ * Early stopping on the learning curves of LCBench, through the tuner itself under its launcher sim: random search under each scheduler, one trial at a
+ * time, with a budget counted in epochs over all trials. Printed is the mean over six data sets of the median over seeds of (best known - best seen),
+ * in points of validation accuracy.
  *
- *     bench_schedule DIRECTORY [SEEDS]        DIRECTORY has lcbench.f32 and lcbench_layout.json
+ *     bench_schedule --data DIRECTORY [--seeds N]        DIRECTORY has lcbench.f32 and lcbench_layout.json; N is 30
  */
 #include "lcbench.h"
 
-#include "base/rng.h"
-#include "cadre/schedule.h"
+#include "base/io.h"
+#include "cadre/tuner.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { BUDGETS = 3, LAST = 2600, MAX_TRIALS = LAST };
+enum { BUDGETS = 3, LAST = 2600 };
 static const int budgets[BUDGETS] = {520, 1040, LAST};
+
+/* The same for the first four rows of Optuna's table: what it reaches on these curves, medians over 6 seeds. */
+static const struct {
+    const char *name;
+    cadre_scheduler scheduler;
+} rows[] = {
+    {"random, fifo", {&cadre_scheduler_fifo, NULL}},
+    {"random, median", {&cadre_scheduler_median, &(const cadre_median_options){.grace_period = 1}}},
+    {"random, asha stopping", {&cadre_scheduler_asha, &(const cadre_asha_options){.max_t = LCBENCH_EPOCHS, .reduction_factor = 3}}},
+    {"random, asha promotion", {&cadre_scheduler_asha, &(const cadre_asha_options){.max_t = LCBENCH_EPOCHS, .reduction_factor = 3, .promotion = true}}},
+};
+
+static const cadre_param space[] = {
+    CADRE_LOGRANDINT("batch", 16, 513), CADRE_LOGUNIFORM("lr", 1e-4, 1e-1),    CADRE_UNIFORM("momentum", 0.1, 0.99), CADRE_UNIFORM("decay", 1e-5, 0.1),
+    CADRE_RANDINT("layers", 1, 6),      CADRE_LOGRANDINT("units", 64, 1025), CADRE_UNIFORM("dropout", 0, 1),       CADRE_END,
+};
 
 struct run {
     const lcbench *bench;
     const lcbench_task *task;
-    cadre_scheduler scheduler;
-    void *self;
-    double params[MAX_TRIALS][LCBENCH_PARAMS];
-    int epochs[MAX_TRIALS];
-    int trials, spent;
-    double best;
-    double regret[BUDGETS];
+    int spent;
+    double best, regret[BUDGETS];
 };
 
-static double log_between(base_rng *rng, double low, double high) { return exp(log(low) + base_rng_uniform(rng) * (log(high) - log(low))); }
-
-static void draw(base_rng *rng, double params[LCBENCH_PARAMS])
+/* One more epoch of a trial. */
+static int train_epoch(const cadre_config *config, int64_t trial, int64_t report, double *value, double *seconds, void *user)
 {
-    params[0] = floor(log_between(rng, 16, 513));
-    params[1] = log_between(rng, 1e-4, 1e-1);
-    params[2] = 0.1 + base_rng_uniform(rng) * 0.89;
-    params[3] = 1e-5 + base_rng_uniform(rng) * (0.1 - 1e-5);
-    params[4] = 1 + (double)base_rng_below(rng, 5);
-    params[5] = floor(log_between(rng, 64, 1025));
-    params[6] = base_rng_uniform(rng);
+    const struct run *run = user;
+    double out[LCBENCH_OUTPUTS], params[LCBENCH_PARAMS];
+    (void)trial;
+    for (int i = 0; i < LCBENCH_PARAMS; i++)
+        params[i] = cadre_config_double(config, space[i].name, 0);
+    lcbench_evaluate(run->bench, run->task->row, params, (double)report, out);
+    *value = out[1];
+    *seconds = 1;
+    return report == LCBENCH_EPOCHS ? CADRE_STOP : CADRE_OK;
 }
 
-/* Train one more epoch; false when the budget is spent. */
-static int train_epoch(struct run *run, int trial, cadre_decision *decision)
+/* The tuner's rule for ending, which sees every report: it keeps the account and ends all when the budget is spent. */
+static int count_epoch(int64_t trial, int64_t report, double value, void *user)
 {
-    if (run->spent == LAST)
-        return 0;
-    double out[LCBENCH_OUTPUTS];
-    int epoch = ++run->epochs[trial];
-    lcbench_evaluate(run->bench, run->task->row, run->params[trial], epoch, out);
-    run->best = out[1] > run->best ? out[1] : run->best;
+    struct run *run = user;
+    (void)trial;
+    (void)report;
+    run->best = value > run->best ? value : run->best;
     run->spent++;
     for (int i = 0; i < BUDGETS; i++)
         if (run->spent == budgets[i])
             run->regret[i] = run->task->best - run->best;
-    cadre_schedule_report report = {.trial = trial, .time = epoch, .value = -out[1], .elapsed_s = epoch};
-    *decision = run->scheduler.table->on_report(run->self, &report);
-    if (epoch == LCBENCH_EPOCHS)
-        *decision = CADRE_DECIDE_COMPLETE;
-    return 1;
+    return run->spent >= LAST ? 2 : 0;
 }
 
-static void run_one(struct run *run, uint64_t seed)
+static int run_one(struct run *run, const cadre_scheduler *scheduler, uint64_t seed, const char *storage)
 {
-    const cadre_scheduler_table *table = run->scheduler.table;
-    run->trials = run->spent = 0;
+    cadre_trainer trainer = {.run = {.name = "curves", .storage = storage}};
+    cadre_tuner tuner = {
+        .trainer = &trainer, .metric = "val_accuracy", .space = space, .scheduler = *scheduler, .num_samples = -1, .max_concurrent = 1, .seed = seed,
+        .stop = {.rule = count_epoch, .user = run}, .sim = train_epoch, .sim_user = run,
+    };
+    run->spent = 0;
     run->best = 0;
-    if (table->create(run->scheduler.options, seed, &run->self) != CADRE_OK) {
-        fprintf(stderr, "%s\n", cadre_error_message());
-        exit(1);
-    }
-    while (run->spent < LAST) {
-        int64_t trial = table->next ? table->next(run->self) : -1;
-        if (trial < 0) {
-            base_rng rng;
-            trial = run->trials++;
-            base_rng_init(&rng, seed, (uint64_t)trial);
-            draw(&rng, run->params[trial]);
-            run->epochs[trial] = 0;
-            if (table->on_trial_add)
-                table->on_trial_add(run->self, trial);
-        }
-        cadre_decision decision = CADRE_DECIDE_GO_ON;
-        while (decision == CADRE_DECIDE_GO_ON && train_epoch(run, (int)trial, &decision))
-            ;
-        if (decision != CADRE_DECIDE_PAUSE && table->on_trial_end)
-            table->on_trial_end(run->self, trial, decision == CADRE_DECIDE_COMPLETE ? CADRE_ENDED_COMPLETE : CADRE_ENDED_PRUNED);
-    }
-    table->free(run->self);
+    int status = cadre_tuner_fit(&tuner, NULL);
+    if (status == CADRE_OK && run->spent != LAST)
+        status = cadre_fail(CADRE_ESTATE, "%d epochs were trained, not %d", run->spent, LAST);
+    char path[160];
+    snprintf(path, sizeof path, "%s/curves", storage);
+    return status == CADRE_OK ? base_remove_tree(path) : status;
 }
 
 static int by_value(const void *a, const void *b)
@@ -97,45 +92,59 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-int main(int argc, char **argv)
+/* Mean over the tasks of the median over seeds. */
+static int run_row(const lcbench *bench, const cadre_scheduler *scheduler, int seeds, const char *storage, double mean[BUDGETS])
 {
-    int seeds = argc > 2 ? atoi(argv[2]) : 30;
-    lcbench *bench = argc > 1 ? lcbench_open(argv[1]) : NULL;
-    struct run *run = malloc(sizeof *run);
-    double *regrets = calloc((size_t)(seeds > 0 ? seeds : 1) * BUDGETS, sizeof *regrets);
-    if (!bench || !run || !regrets || seeds < 1) {
-        fprintf(stderr, "usage: bench_schedule DIRECTORY [SEEDS]\n");
-        return 2;
-    }
-    const struct {
-        const char *name;
-        cadre_scheduler scheduler;
-    } rows[] = {
-        {"random, fifo", {&cadre_scheduler_fifo, NULL}},
-        {"random, median", CADRE_MEDIAN(.grace_period = 1)},
-        {"random, asha stopping", CADRE_ASHA(.max_t = LCBENCH_EPOCHS, .reduction_factor = 3)},
-        {"random, asha promotion", CADRE_ASHA(.max_t = LCBENCH_EPOCHS, .reduction_factor = 3, .promotion = true)},
-    };
-    printf("%-26s %8d %8d %8d   (epochs; %d seeds)\n", "points below the best", budgets[0], budgets[1], budgets[2], seeds);
-    for (size_t row = 0; row < sizeof rows / sizeof *rows; row++) {
-        double mean[BUDGETS] = {0};
-        for (int task = 0; task < 6; task++) {
-            *run = (struct run){.bench = bench, .task = &lcbench_tasks[task], .scheduler = rows[row].scheduler};
-            for (int seed = 0; seed < seeds; seed++) {
-                run_one(run, (uint64_t)seed + 1);
-                for (int i = 0; i < BUDGETS; i++)
-                    regrets[i * seeds + seed] = run->regret[i];
-            }
-            for (int i = 0; i < BUDGETS; i++) {
-                qsort(regrets + i * seeds, (size_t)seeds, sizeof *regrets, by_value);
-                mean[i] += (regrets[i * seeds + (seeds - 1) / 2] + regrets[i * seeds + seeds / 2]) / 12;
-            }
+    double *regrets = calloc((size_t)seeds * BUDGETS, sizeof *regrets);
+    int status = regrets ? CADRE_OK : CADRE_ENOMEM;
+    memset(mean, 0, BUDGETS * sizeof *mean);
+    for (int task = 0; status == CADRE_OK && task < LCBENCH_TASKS; task++) {
+        struct run run = {.bench = bench, .task = &lcbench_tasks[task]};
+        for (int seed = 0; status == CADRE_OK && seed < seeds; seed++) {
+            status = run_one(&run, scheduler, (uint64_t)seed + 1, storage);
+            for (int i = 0; i < BUDGETS; i++)
+                regrets[i * seeds + seed] = run.regret[i];
         }
-        printf("%-26s %8.1f %8.1f %8.1f\n", rows[row].name, mean[0], mean[1], mean[2]);
-        fflush(stdout);
+        for (int i = 0; i < BUDGETS; i++) {
+            double *own = regrets + i * seeds;
+            qsort(own, (size_t)seeds, sizeof *own, by_value);
+            mean[i] += (own[(seeds - 1) / 2] + own[seeds / 2]) / 2 / LCBENCH_TASKS;
+        }
     }
     free(regrets);
-    free(run);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    const char *data = NULL;
+    int seeds = 30;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        data = strcmp(argv[i], "--data") == 0 ? argv[i + 1] : data;
+        seeds = strcmp(argv[i], "--seeds") == 0 ? atoi(argv[i + 1]) : seeds;
+    }
+    if (!data || seeds < 1) {
+        fprintf(stderr, "usage: bench_schedule --data DIRECTORY [--seeds N]\n");
+        return 2;
+    }
+    lcbench *bench = lcbench_open(data);
+    char storage[] = "/tmp/bench-schedule-XXXXXX";
+    if (!bench || !mkdtemp(storage))
+        return 1;
+    FILE *table = fdopen(dup(STDOUT_FILENO), "w"); /* the tuner's own lines, one a trial, are not wanted */
+    int status = table && freopen("/dev/null", "w", stdout) ? CADRE_OK : cadre_fail(CADRE_EIO, "cannot open /dev/null");
+    if (status == CADRE_OK)
+        fprintf(table, "%-26s %8d %8d %8d   (epochs; %d seeds)\n", "points below the best", budgets[0], budgets[1], budgets[2], seeds);
+    for (size_t row = 0; status == CADRE_OK && row < sizeof rows / sizeof *rows; row++) {
+        double mean[BUDGETS];
+        status = run_row(bench, &rows[row].scheduler, seeds, storage, mean);
+        if (status == CADRE_OK)
+            fprintf(table, "%-26s %8.1f %8.1f %8.1f\n", rows[row].name, mean[0], mean[1], mean[2]);
+        fflush(table);
+    }
+    if (status != CADRE_OK)
+        fprintf(stderr, "bench_schedule: %s\n", cadre_error_message());
+    (void)base_remove_tree(storage);
     lcbench_close(bench);
-    return 0;
+    return status == CADRE_OK ? 0 : 1;
 }

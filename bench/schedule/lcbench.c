@@ -8,7 +8,7 @@
 
 enum { WIDTH = 128, EMBEDDING = 24, INPUT = 32, GATED = 455, BLOCKS = 3 };
 
-const lcbench_task lcbench_tasks[6] = {{"7593", 35, 85.781},  {"34539", 33, 99.037},  {"126026", 2, 99.388},
+const lcbench_task lcbench_tasks[LCBENCH_TASKS] = {{"7593", 35, 85.781},  {"34539", 33, 99.037},  {"126026", 2, 99.388},
                                        {"167168", 10, 88.071}, {"189873", 28, 93.502}, {"189906", 30, 92.342}};
 
 struct norm {

@@ -7,14 +7,14 @@
 
 typedef struct lcbench lcbench;
 
-enum { LCBENCH_PARAMS = 7, LCBENCH_OUTPUTS = 6, LCBENCH_EPOCHS = 52 };
+enum { LCBENCH_PARAMS = 7, LCBENCH_OUTPUTS = 6, LCBENCH_EPOCHS = 52, LCBENCH_TASKS = 6 };
 
 typedef struct lcbench_task {
     const char *name;
     int row;     /* of the embedding */
     double best; /* best known validation accuracy, percent */
 } lcbench_task;
-extern const lcbench_task lcbench_tasks[6];
+extern const lcbench_task lcbench_tasks[LCBENCH_TASKS];
 
 /** Read lcbench.f32 and lcbench_layout.json from `directory`; NULL with a line on stderr. */
 lcbench *lcbench_open(const char *directory);
