@@ -6,10 +6,12 @@
 set -u
 version=5.0.0
 pandas=2.2.3 # for trials_dataframe
+dashboard=0.21.0
 venv=$1/optuna-$version
-if ! "$venv/bin/python" -c 'import optuna, pandas' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import optuna, pandas, optuna_dashboard' 2>/dev/null; then
     rm -rf "$venv"
-    python3 -m venv "$venv" >&2 && "$venv/bin/pip" install --quiet --disable-pip-version-check "optuna==$version" "pandas==$pandas" >&2 ||
+    python3 -m venv "$venv" >&2 && "$venv/bin/pip" install --quiet --disable-pip-version-check "optuna==$version" "pandas==$pandas" \
+        "optuna-dashboard==$dashboard" >&2 ||
         rm -rf "$venv"
 fi
 if "$venv/bin/python" -c 'import optuna' 2>/dev/null; then
