@@ -133,6 +133,8 @@ typedef struct cli_outcome {
 
 /** Whether the best value is as good as was asked for; `text` says what is wrong. */
 bool cli_outcome_met(const cli_outcome *outcome, const char *metric, bool has_best, double best, char text[300]);
+/** Can the files be written? CLI_MISUSED when not, which is said: better before a sweep than after it. */
+int cli_outcome_check(const cli_outcome *outcome, const char *command);
 /** Write the files; `path` is the store's, NULL or missing when the sweep did not come so far. */
 int cli_outcome_write(const cli_outcome *outcome, const char *name, const char *path);
 

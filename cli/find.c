@@ -59,13 +59,28 @@ static char *store_at(char *path)
     return NULL;
 }
 
+/* Is it that we may not look? */
+static bool denied(const char *run, const char *storage)
+{
+    bool denied = false;
+    for (int i = 0; i < 2; i++) {
+        struct stat info;
+        char *path = i ? base_sprintf("%s/cadre.db", run) : base_sprintf("%s/%s/cadre.db", storage, run);
+        denied = denied || (path && stat(path, &info) != 0 && errno == EACCES);
+        free(path);
+    }
+    return denied;
+}
+
 char *cli_find_store(const char *run, const char *storage)
 {
     /* A name first: a directory of the same name where one happens to stand is not what was meant. */
     char *path = *run && !strchr(run, '/') ? store_at(base_path_join(storage, run)) : NULL;
     if (!path && *run)
         path = store_at(base_strdup(run));
-    if (!path && strchr(run, '/'))
+    if (!path && denied(run, storage))
+        cli_fail("no run \"%s\" that you may read: permission denied", run);
+    else if (!path && strchr(run, '/'))
         cli_fail("no run \"%s\": neither it nor %s/cadre.db is a store", run, run);
     else if (!path)
         cli_fail("no run \"%s\": neither %s/%s/cadre.db nor %s/cadre.db is there", run, storage, run, *run ? run : ".");

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,8 +188,17 @@ static int finish(int code)
     return code;
 }
 
+/* Where one of the three is closed, the next file to be opened would take its place, and what is printed would end up in it. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+            return;
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_descriptors();
     if (argc < 2) {
         print_help(stderr);
         return CLI_MISUSED;

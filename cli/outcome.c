@@ -6,11 +6,14 @@
 #include "base/io.h"
 #include "base/mem.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { SUMMARY_ROWS = 10 };
 
@@ -250,6 +253,26 @@ static int make_summary(base_buffer *out, const cli_outcome *outcome, const char
 
 /* ---- both ---- */
 
+int cli_outcome_check(const cli_outcome *outcome, const char *command)
+{
+    const char *const files[] = {outcome->junit, outcome->summary};
+    for (size_t i = 0; i < 2; i++) {
+        if (!files[i])
+            continue;
+        int fd = open(files[i], O_WRONLY | O_CLOEXEC), failed = fd < 0 ? errno : 0;
+        if (fd >= 0)
+            close(fd);
+        const char *slash = strrchr(files[i], '/');
+        char *directory = slash ? base_sprintf("%.*s", (int)(slash - files[i]) + 1, files[i]) : base_strdup(".");
+        if (failed == ENOENT && *files[i] && directory) /* it would be a new one */
+            failed = access(directory, W_OK | X_OK) == 0 ? 0 : errno;
+        free(directory);
+        if (failed)
+            return cli_misuse(command, "cannot write %s: %s", files[i], strerror(failed));
+    }
+    return CLI_DONE;
+}
+
 static int write_one(const char *file, const cli_outcome *outcome, const char *name, const cli_run *run,
                      int (*make)(base_buffer *, const cli_outcome *, const char *, const cli_run *))
 {
@@ -261,7 +284,7 @@ static int write_one(const char *file, const cli_outcome *outcome, const char *n
     bool written = out && fwrite(text.data, 1, text.length, out) == text.length;
     written = out && fclose(out) == 0 && written;
     base_buffer_free(&text);
-    return written ? CLI_DONE : cli_fail("cannot write %s", file);
+    return written ? CLI_DONE : cli_fail("cannot write %s: %s", file, strerror(errno));
 }
 
 int cli_outcome_write(const cli_outcome *outcome, const char *name, const char *path)

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cadre/tuner.h"
 #include "trainer/run.h"
+#include "trainer/state/text.h"
 #include "tuner/sweep.h"
 
 #include <math.h>
@@ -191,8 +192,10 @@ static void close_tune(struct tune *tune)
 static int settle_directory(sweep_node *tree)
 {
     sweep_node *given = sweep_get(tree, "directory");
-    if (given && (given->kind != SWEEP_STRING || *given->text == '/'))
+    if (given && (!given->text || *given->text == '/'))
         return CADRE_OK;
+    if (given && !*given->text)
+        return CADRE_OK; /* refused with the rest */
     char *full = realpath(given ? given->text : ".", NULL);
     if (!full)
         return given ? sweep_error(CADRE_EINVAL, given, "directory %.100s is not there", given->text) : base_error(CADRE_ENOENT, "the current directory is gone");
@@ -260,9 +263,22 @@ static int build_tree(struct tune *tune, const char *file, const struct flags *f
     return status == CADRE_OK ? settle_directory(tune->tree) : status;
 }
 
+/* The words of a command line may be anything; the store holds UTF-8. */
+static int check_texts(const sweep_node *node)
+{
+    if (node->text && !state_utf8_valid(node->text))
+        return sweep_error(CADRE_EINVAL, node, "\"%.60s\" is not UTF-8", node->text);
+    int status = CADRE_OK;
+    for (int i = 0; status == CADRE_OK && i < node->count; i++)
+        status = check_texts(node->items[i]);
+    return status;
+}
+
 static int tune_with(struct tune *tune, const char *file, const struct flags *flags, char **words, int count)
 {
     int status = build_tree(tune, file, flags, words, count);
+    if (status == CADRE_OK)
+        status = check_texts(tune->tree);
     if (status == CADRE_OK)
         status = sweep_new(tune->tree, &tune->sweep);
     if (status == CADRE_OK)
@@ -271,7 +287,8 @@ static int tune_with(struct tune *tune, const char *file, const struct flags *fl
         return refuse(tune, tune->sweep ? tune->sweep->name : file ? file : "sweep", status);
     if (!flags->check)
         return run(tune);
-    printf("%s: %d parameters, %s search, in order\n", tune->sweep->name, sweep_get(tune->tree, "params")->count, tune->sweep->search.name);
+    int params = sweep_get(tune->tree, "params")->count;
+    printf("%s: %d parameter%s, %s search, in order\n", tune->sweep->name, params, params == 1 ? "" : "s", tune->sweep->search.name);
     return CLI_DONE;
 }
 
@@ -300,6 +317,8 @@ int cli_tune(int argc, char **argv)
         return cli_misuse("tune", "a sweep file and a command: give one of them");
     if (!words && !count)
         return cli_misuse("tune", "what? Name a sweep file, or a command after --");
+    if (cli_outcome_check(&tune.outcome, "tune") != CLI_DONE)
+        return CLI_MISUSED;
     int code = tune_with(&tune, words ? file : NULL, &flags, argv + own + 1, count);
     close_tune(&tune);
     return code;
@@ -386,6 +405,8 @@ int cli_resume(int argc, char **argv)
         return cli_misuse("resume", "which run? Name an experiment, its directory, or its cadre.db");
     if (errored && restart)
         return cli_misuse("resume", "--errored and --restart-errored: give one of them");
+    if (cli_outcome_check(&tune.outcome, "resume") != CLI_DONE)
+        return CLI_MISUSED;
     tune.resume = errored ? CADRE_TUNE_RESUME_ERRORED : restart ? CADRE_TUNE_RESTART_ERRORED : CADRE_TUNE_RESUME;
     int code = load(&tune, name, storage);
     int status = CADRE_OK;

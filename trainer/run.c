@@ -22,7 +22,7 @@ enum { DIRECTORY_MAX = 480 }; /* SQLite has 512 bytes for the path of a file */
 /* Our note of a trial while an attempt is under way. */
 static const char RUNNING[] = "running";
 
-static int check_name(const char *name)
+int run_check_name(const char *name)
 {
     size_t length = strlen(name);
     bool fine = length > 0 && length <= 100 && name[0] != '.' && name[0] != '-';
@@ -77,7 +77,7 @@ static int make_directory(const char *storage, const char *name, char **director
 
 int run_prepare_directory(const char *storage, const char *name, bool resume, char **directory)
 {
-    int status = check_name(name);
+    int status = run_check_name(name);
     if (status != CADRE_OK)
         return status;
     if (resume) {

@@ -65,6 +65,9 @@ int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool 
 int run_open_trial(trainer_run *run, const cadre_trainer *trainer, const run_shared *shared, int64_t trial, int64_t number, int attempts,
                    double begun);
 
+/** May an experiment be called that? CADRE_EINVAL. */
+int run_check_name(const char *name);
+
 /** The checks of name and storage that run_open makes, and the experiment's directory as a full path (free() it). `resume`: it must be there. */
 int run_prepare_directory(const char *storage, const char *name, bool resume, char **directory);
 

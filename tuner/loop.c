@@ -349,6 +349,7 @@ static void on_signal(uv_signal_t *handle, int number)
     tuner->interrupted = true;
     if (++loop->interrupts == 1) {
         leave_all(loop);
+        table_interrupted(tuner);
         return;
     }
     for (int64_t i = 0; i < tuner->capacity; i++)

@@ -276,6 +276,14 @@ static int compile_condition(cadre_space *space, const cadre_param *param, cadre
 
 static bool opens(cadre_param_kind kind) { return kind == CADRE_PARAM_WHEN || kind == CADRE_PARAM_WHEN_BETWEEN; }
 
+/* Whose condition the one at line i is: the first that stands under it. */
+static const char *conditional(const cadre_param *params, int i, int lines)
+{
+    while (i < lines && opens(params[i].kind))
+        i++;
+    return i < lines ? params[i].name : NULL;
+}
+
 /* The second walk over the list: every line gets the conditions that are open at it. */
 static int attach_conditions(cadre_space *space, const cadre_param *params, int lines)
 {
@@ -284,6 +292,8 @@ static int attach_conditions(cadre_space *space, const cadre_param *params, int 
     for (int i = 0; i < lines && !status; i++) {
         if (opens(params[i].kind)) {
             status = compile_condition(space, &params[i], &open[depth++]);
+            if (status && conditional(params, i, lines))
+                status = base_wrap(status, "%s", conditional(params, i, lines));
         } else if (params[i].kind == CADRE_PARAM_WHEN_END) {
             if (depth-- == 0)
                 return base_error(CADRE_EINVAL, "the end of a condition that was not opened");

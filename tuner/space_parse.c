@@ -163,6 +163,8 @@ static int parse_values(parser *p)
         skip_blanks(p);
         if (*p->at == ')')
             break;
+        if (!*p->at)
+            return complain(p, p->at, "the ')' is missing");
         if (*p->at != ',')
             return complain(p, p->at, "',' or ')' expected");
         p->at++;
@@ -191,7 +193,7 @@ static int fill_param(const parser *p, int which, cadre_param *out)
                    : base_error(CADRE_EINVAL, "%s: column %d: %s of nothing", p->name, 1, distributions[which].name);
     }
     if (p->count < distributions[which].least || p->count > distributions[which].most || p->count == 1)
-        return base_error(CADRE_EINVAL, "%s: column %d: %s takes %d numbers, here are %d", p->name,
+        return base_error(CADRE_EINVAL, "%s: column %d: %s takes %d numbers, not %d", p->name,
                           column(p, p->at) - 1, distributions[which].name, distributions[which].most, p->count);
     if (out->kind == CADRE_PARAM_RANDN)
         out->high = 1;

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "trainer/run.h"
 #include "trainer/state/config.h"
 
 #include <math.h>
@@ -16,9 +17,9 @@
 
 static int wrong(const sweep_node *node, const char *key, const char *wanted)
 {
-    return sweep_error(CADRE_EINVAL, node, "%s is %s, not %s%s%.60s%s", key, wanted,
-                       node->kind == SWEEP_STRING || !node->text ? "a " : "", sweep_kind_name(node),
-                       node->text ? " " : "", node->text ? node->text : "");
+    if (node->text && node->kind != SWEEP_NULL && *node->text)
+        return sweep_error(CADRE_EINVAL, node, "%s is %s, not \"%.60s\"", key, wanted, node->text);
+    return sweep_error(CADRE_EINVAL, node, "%s is %s, not %s", key, wanted, node->kind == SWEEP_STRING ? "empty" : sweep_kind_name(node));
 }
 
 int sweep_take_text(const sweep_node *map, const char *key, char **out)
@@ -57,6 +58,17 @@ int sweep_take_number(const sweep_node *map, const char *key, double low, double
         return sweep_error(CADRE_EINVAL, node, "%s is %.15g, less than %.15g", key, node->number, low);
     *out = node->number;
     return CADRE_OK;
+}
+
+int sweep_take_positive(const sweep_node *map, const char *key, double *out)
+{
+    double number = 1;
+    int status = sweep_take_number(map, key, 0, &number);
+    if (status == CADRE_OK && number == 0)
+        return sweep_error(CADRE_EINVAL, sweep_get(map, key), "%s is 0: give more", key);
+    if (status == CADRE_OK && sweep_get(map, key))
+        *out = number;
+    return status;
 }
 
 int sweep_take_bool(const sweep_node *map, const char *key, bool *out)
@@ -104,16 +116,17 @@ static int build_words(sweep_node *list, command_spec *command)
     if (list->kind == SWEEP_STRING)
         return sweep_error(CADRE_EINVAL, list, "command is a list of words: [./prog, --lr, \"{lr}\"]; a line for the shell "
                                                "goes under shell");
-    if (list->kind != SWEEP_LIST || !list->count)
-        return sweep_error(CADRE_EINVAL, list, "command is a list of words, not %s",
-                           list->kind == SWEEP_LIST ? "empty" : sweep_kind_name(list));
+    if (list->kind == SWEEP_LIST && !list->count)
+        return sweep_error(CADRE_EINVAL, list, "command is a list of words, not empty");
+    if (list->kind != SWEEP_LIST)
+        return wrong(list, "command", "a list of words");
     command->words = base_calloc((size_t)list->count + 1, sizeof *command->words);
     if (!command->words)
         return CADRE_ENOMEM;
     for (int i = 0; i < list->count; i++) {
         sweep_node *word = list->items[i];
         if (!word->text)
-            return sweep_error(CADRE_EINVAL, word, "a word of the command is a text, not a %s", sweep_kind_name(word));
+            return sweep_error(CADRE_EINVAL, word, "a word of the command is a text, not %s", sweep_kind_name(word));
         word->kind = SWEEP_STRING; /* 007 and 1e3 are passed on as they are written */
         if (!(command->words[i] = base_strdup(word->text)))
             return CADRE_ENOMEM;
@@ -126,14 +139,14 @@ static int build_words(sweep_node *list, command_spec *command)
 static int build_env(sweep_node *map, command_spec *command)
 {
     if (map->kind != SWEEP_MAP)
-        return sweep_error(CADRE_EINVAL, map, "env is a map of names and values, not a %s", sweep_kind_name(map));
+        return sweep_error(CADRE_EINVAL, map, "env is a map of names and values, not %s", sweep_kind_name(map));
     command->env = base_calloc((size_t)map->count + 1, sizeof *command->env);
     if (!command->env)
         return CADRE_ENOMEM;
     for (int i = 0; i < map->count; i++) {
         sweep_node *value = map->items[i];
         if (!value->text)
-            return sweep_error(CADRE_EINVAL, value, "env: %.60s is a text, not a %s", map->keys[i], sweep_kind_name(value));
+            return sweep_error(CADRE_EINVAL, value, "env: %.60s is a text, not %s", map->keys[i], sweep_kind_name(value));
         if (!*map->keys[i] || strchr(map->keys[i], '='))
             return sweep_error_key(CADRE_EINVAL, value, "env: \"%.60s\" is no name of a variable", map->keys[i]);
         value->kind = SWEEP_STRING;
@@ -173,17 +186,19 @@ static int build_head(sweep_node *tree, sweep *sweep)
     if (status == CADRE_OK)
         status = sweep_take_text(tree, "name", &sweep->name);
     if (status == CADRE_OK)
-        status = need(tree, sweep->name, "name is missing: name the experiment");
+        status = need(tree, sweep->name, "name is missing: name the experiment (--name NAME)");
+    if (status == CADRE_OK && (status = run_check_name(sweep->name)) != CADRE_OK)
+        status = sweep_error(status, sweep_get(tree, "name"), "%s", cadre_error_message() + strlen("run."));
     if (status == CADRE_OK)
         status = sweep_take_text(tree, "storage", &sweep->storage);
     if (status == CADRE_OK)
         status = sweep_take_text(tree, "metric", &sweep->metric);
     if (status == CADRE_OK)
-        status = need(tree, sweep->metric, "metric is missing: name the metric to be made best");
+        status = need(tree, sweep->metric, "metric is missing: name the metric to be made best (--metric NAME)");
     if (status == CADRE_OK)
         status = sweep_take_text(tree, "mode", &mode);
     if (status == CADRE_OK)
-        status = need(tree, mode, "mode is missing: max or min");
+        status = need(tree, mode, "mode is missing: max or min (--max, --min)");
     if (status == CADRE_OK && strcmp(mode, "max") != 0 && strcmp(mode, "min") != 0)
         status = sweep_error(CADRE_EINVAL, sweep_get(tree, "mode"), "mode is \"%.60s\", not max or min", mode);
     if (status == CADRE_OK)
@@ -243,6 +258,13 @@ static int settle_samples(const sweep_node *tree, sweep *sweep, const cadre_spac
     return CADRE_OK;
 }
 
+/* The parameter that the message is about, or the condition of it. */
+static const sweep_node *blame_param(const sweep_node *params)
+{
+    const sweep_node *param = sweep_blame(params), *when = sweep_get(param, "when");
+    return when && strstr(cadre_error_message(), ": condition on ") ? sweep_blame(when) : param;
+}
+
 static int build(sweep_node *tree, sweep *sweep)
 {
     cadre_space *space = NULL;
@@ -256,7 +278,7 @@ static int build(sweep_node *tree, sweep *sweep)
     if (status == CADRE_OK) {
         status = cadre_space_new(sweep->params, &space);
         if (status != CADRE_OK)
-            status = sweep_wrap(status, sweep_blame(sweep_get(tree, "params")));
+            status = sweep_wrap(status, blame_param(sweep_get(tree, "params")));
     }
     if (status == CADRE_OK)
         status = sweep_build_search(tree, sweep, space);

@@ -53,6 +53,8 @@ int sweep_build_search(sweep_node *tree, sweep *sweep, const cadre_space *space)
 int sweep_take_text(const sweep_node *map, const char *key, char **out);
 int sweep_take_int(const sweep_node *map, const char *key, int64_t low, int64_t high, int64_t *out);
 int sweep_take_number(const sweep_node *map, const char *key, double low, double *out);
+/** Above 0. */
+int sweep_take_positive(const sweep_node *map, const char *key, double *out);
 int sweep_take_bool(const sweep_node *map, const char *key, bool *out);
 int sweep_take_seconds(const sweep_node *map, const char *key, double *out);
 

@@ -35,6 +35,9 @@ static int keep(sweep *sweep, void *block)
     return CADRE_OK;
 }
 
+/* Written without quotes, in a file. */
+static bool unquoted(const sweep_node *node) { return node->kind == SWEEP_STRING && node->line && !node->quote; }
+
 /* "lr: column 12: ..." of a text that stands in the file in one piece is at column 12 of that. */
 static int parse_error(int status, const sweep_node *text, const char *name)
 {
@@ -59,6 +62,8 @@ static int parse_error(int status, const sweep_node *text, const char *name)
 static int parse_text(const char *name, const char *text, const sweep_node *node, sweep *sweep)
 {
     cadre_param param;
+    if (unquoted(node) && !strpbrk(text, ",)"))
+        return sweep_error(CADRE_EINVAL, node, "%s: \"%.60s\" has no ')': within {...} and [...] a distribution is quoted, \"uniform(0, 1)\"", name, text);
     int status = cadre_param_parse(name, text, &param);
     if (status != CADRE_OK)
         return status == CADRE_EINVAL ? parse_error(status, node, name) : status;
@@ -79,17 +84,39 @@ static int put_value(base_buffer *out, const sweep_node *value)
     return status == CADRE_OK ? base_buffer_printf(out, "\"") : status;
 }
 
+/* name(: what a distribution looks like. */
+static bool is_distribution(const char *text)
+{
+    const char *at = text;
+    while (isalnum((unsigned char)*at) || *at == '_')
+        at++;
+    return at > text && at[strspn(at, " \t")] == '(';
+}
+
+/* "uniform 0, 1": nobody wants that as a text. */
+static bool lacks_brackets(const char *text)
+{
+    static const char *const ends[] = {"uniform", "randint", "randn"};
+    size_t length = strcspn(text, " \t");
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (text[length] && length >= strlen(ends[i]) && strncmp(text + length - strlen(ends[i]), ends[i], strlen(ends[i])) == 0)
+            return true;
+    return false;
+}
+
 /* DISTRIBUTION(arguments) from a list. */
 static int parse_list(const char *name, const char *distribution, const sweep_node *list, sweep *sweep)
 {
     base_buffer text = {0};
     if (list->kind != SWEEP_LIST)
-        return sweep_error(CADRE_EINVAL, list, "%s: %.60s takes a list, not a %s", name, distribution, sweep_kind_name(list));
+        return sweep_error(CADRE_EINVAL, list, "%s: %.60s takes a list, not %s", name, distribution, sweep_kind_name(list));
     int status = base_buffer_printf(&text, "%s(", distribution);
     for (int i = 0; status == CADRE_OK && i < list->count; i++) {
         const sweep_node *value = list->items[i];
         if (!value->text || value->kind == SWEEP_NULL)
-            status = sweep_error(CADRE_EINVAL, value, "%s: a value is a number, a text, true or false, not a %s", name, sweep_kind_name(value));
+            status = sweep_error(CADRE_EINVAL, value, "%s: a value is a number, a text, true or false, not %s", name, sweep_kind_name(value));
+        else if (unquoted(value) && is_distribution(value->text))
+            status = sweep_error(CADRE_EINVAL, value, "%s: a list is a choice of values: %.60s needs quotes there", name, value->text);
         if (status == CADRE_OK && i)
             status = base_buffer_printf(&text, ", ");
         if (status == CADRE_OK)
@@ -103,15 +130,6 @@ static int parse_list(const char *name, const char *distribution, const sweep_no
     return status;
 }
 
-/* name(: what a distribution looks like. */
-static bool is_distribution(const char *text)
-{
-    const char *at = text;
-    while (isalnum((unsigned char)*at) || *at == '_')
-        at++;
-    return at > text && at[strspn(at, " \t")] == '(';
-}
-
 static int push_constant(const char *name, const sweep_node *value, sweep *sweep)
 {
     struct {
@@ -120,7 +138,7 @@ static int push_constant(const char *name, const sweep_node *value, sweep *sweep
     } *own;
     size_t name_size = strlen(name) + 1, text_size = value->text ? strlen(value->text) + 1 : 0;
     if (!value->text || value->kind == SWEEP_NULL)
-        return sweep_error(CADRE_EINVAL, value, "%s: a constant is a number, a text, true or false, not a %s", name, sweep_kind_name(value));
+        return sweep_error(CADRE_EINVAL, value, "%s: a constant is a number, a text, true or false, not %s", name, sweep_kind_name(value));
     own = base_calloc(1, sizeof *own + name_size + text_size);
     if (!own)
         return CADRE_ENOMEM;
@@ -166,7 +184,7 @@ static int open_condition(const char *parent, const sweep_node *value, sweep *sw
         const sweep_node *one = value->kind == SWEEP_LIST ? value->items[i] : value;
         char *text = one->text ? base_strdup(one->text) : NULL;
         if (!one->text)
-            return sweep_error(CADRE_EINVAL, one, "a condition's value is a number, a text, true or false, not a %s", sweep_kind_name(one));
+            return sweep_error(CADRE_EINVAL, one, "a condition's value is a number, a text, true or false, not %s", sweep_kind_name(one));
         status = keep(sweep, text);
         values[i] = text;
     }
@@ -197,6 +215,8 @@ static int build_one(const char *name, const sweep_node *node, sweep *sweep)
         return parse_list(name, "choice", node, sweep);
     if (node->kind == SWEEP_STRING && is_distribution(node->text))
         return parse_text(name, node->text, node, sweep);
+    if (unquoted(node) && lacks_brackets(node->text))
+        return sweep_error(CADRE_EINVAL, node, "%s: \"%.60s\" is a text: a distribution is written uniform(0, 1), a text like this in quotes", name, node->text);
     return push_constant(name, node, sweep);
 }
 

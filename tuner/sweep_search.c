@@ -18,7 +18,7 @@ static sweep_node *name_of(sweep_node *node, const char *key, int *status)
     if (!name)
         *status = sweep_error(CADRE_EINVAL, node, "%s: name is missing", key);
     else if (name->kind != SWEEP_STRING)
-        *status = sweep_error(CADRE_EINVAL, name, "%s is a name or a map with one, not a %s", key, sweep_kind_name(name));
+        *status = sweep_error(CADRE_EINVAL, name, "%s is a name or a map with one, not %s", key, sweep_kind_name(name));
     return *status == CADRE_OK ? name : NULL;
 }
 
@@ -40,7 +40,7 @@ static int own_options(const sweep_node *node, char **json)
         if (of_all_searchers(node->keys[i]))
             continue;
         if (!value->text)
-            status = sweep_error(CADRE_EINVAL, value, "search: %.60s is a single value, not a %s", node->keys[i], sweep_kind_name(value));
+            status = sweep_error(CADRE_EINVAL, value, "search: %.60s is a single value, not %s", node->keys[i], sweep_kind_name(value));
         else
             status = sweep_set(rest, node->keys[i],
                                value->kind == SWEEP_STRING ? sweep_string(node->origin, value->text) : sweep_scalar(node->origin, value->text));
@@ -56,13 +56,13 @@ static int build_points(const sweep_node *list, sweep *sweep, const cadre_space 
     double *x = base_calloc((size_t)cadre_space_count(space) + 1, sizeof *x);
     int status = x ? CADRE_OK : CADRE_ENOMEM;
     if (status == CADRE_OK && list->kind != SWEEP_LIST)
-        status = sweep_error(CADRE_EINVAL, list, "points is a list of configs, not a %s", sweep_kind_name(list));
+        status = sweep_error(CADRE_EINVAL, list, "points is a list of configs, not %s", sweep_kind_name(list));
     if (status == CADRE_OK && !(sweep->points = base_calloc((size_t)list->count + 1, sizeof *sweep->points)))
         status = CADRE_ENOMEM;
     for (int i = 0; status == CADRE_OK && i < list->count; i++) {
         const sweep_node *point = list->items[i];
         if (point->kind != SWEEP_MAP) {
-            status = sweep_error(CADRE_EINVAL, point, "a point is a map of parameters, not a %s", sweep_kind_name(point));
+            status = sweep_error(CADRE_EINVAL, point, "a point is a map of parameters, not %s", sweep_kind_name(point));
             break;
         }
         for (int k = 0; status == CADRE_OK && k < point->count; k++)
@@ -130,11 +130,11 @@ static int take_asha(const sweep_node *node, sweep *sweep)
     int64_t brackets = 0;
     int status = sweep_check_keys(node, "asha", "name time_attr max_t grace_period reduction_factor brackets promotion");
     if (status == CADRE_OK)
-        status = sweep_take_number(node, "max_t", 0, &asha->max_t);
+        status = sweep_take_positive(node, "max_t", &asha->max_t);
     if (status == CADRE_OK)
-        status = sweep_take_number(node, "grace_period", 0, &asha->grace_period);
+        status = sweep_take_positive(node, "grace_period", &asha->grace_period);
     if (status == CADRE_OK)
-        status = sweep_take_number(node, "reduction_factor", 0, &asha->reduction_factor);
+        status = sweep_take_positive(node, "reduction_factor", &asha->reduction_factor);
     if (status == CADRE_OK)
         status = sweep_take_int(node, "brackets", 1, 64, &brackets);
     if (status == CADRE_OK)
@@ -149,7 +149,7 @@ static int take_median(const sweep_node *node, sweep *sweep)
     int64_t samples = 0;
     int status = sweep_check_keys(node, "median", "name time_attr grace_period min_samples_required");
     if (status == CADRE_OK)
-        status = sweep_take_number(node, "grace_period", 0, &median->grace_period);
+        status = sweep_take_positive(node, "grace_period", &median->grace_period);
     if (status == CADRE_OK)
         status = sweep_take_int(node, "min_samples_required", 1, 1000000, &samples);
     median->min_samples_required = (int)samples;
@@ -209,7 +209,7 @@ static int take_plateau(const sweep_node *node, const char *what, const char *ke
     if (status == CADRE_OK && !sweep_get(node, "std"))
         status = sweep_error(CADRE_EINVAL, node, "%s: std is missing", what);
     if (status == CADRE_OK)
-        status = sweep_take_number(node, "std", 0, &std);
+        status = sweep_take_positive(node, "std", &std);
     if (status == CADRE_OK)
         status = sweep_take_int(node, first, 2, 1000, &a);
     if (status == CADRE_OK)

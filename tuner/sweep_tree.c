@@ -314,10 +314,15 @@ static bool has_word(const char *text, const char *word)
 const sweep_node *sweep_blame(const sweep_node *map)
 {
     const char *message = cadre_error_message();
-    for (int i = 0; map->kind == SWEEP_MAP && i < map->count; i++)
-        if (has_word(message, map->keys[i]))
+    const sweep_node *found = map;
+    for (int i = 0; map->kind == SWEEP_MAP && i < map->count; i++) {
+        size_t length = strlen(map->keys[i]);
+        if (length && strncmp(message, map->keys[i], length) == 0 && message[length] == ':')
             return map->items[i];
-    return map;
+        if (found == map && has_word(message, map->keys[i]))
+            found = map->items[i];
+    }
+    return found;
 }
 
 /* Letters to change, add or leave out to make one word the other; words of more than 31 letters are far from any. */
@@ -358,13 +363,21 @@ static int unknown_key(const sweep_node *map, int at, const char *what, const ch
     if (best)
         return sweep_error_key(CADRE_EINVAL, map->items[at], "unknown key \"%.60s\" in %s: did you mean \"%.*s\"?", key,
                                what, (int)best_length, best);
-    return sweep_error_key(CADRE_EINVAL, map->items[at], "unknown key \"%.60s\" in %s; there are: %s", key, what, known);
+    char list[300];
+    size_t used = 0;
+    for (const char *word = known; *word && used + 2 < sizeof list; word++) {
+        if (*word == ' ')
+            list[used++] = ',';
+        list[used++] = *word;
+    }
+    list[used] = '\0';
+    return sweep_error_key(CADRE_EINVAL, map->items[at], "unknown key \"%.60s\" in %s; there are %s", key, what, list);
 }
 
 int sweep_check_keys(const sweep_node *map, const char *what, const char *known)
 {
     if (map->kind != SWEEP_MAP)
-        return sweep_error(CADRE_EINVAL, map, "%s is a map, not a %s", what, sweep_kind_name(map));
+        return sweep_error(CADRE_EINVAL, map, "%s is a map, not %s", what, sweep_kind_name(map));
     for (int i = 0; i < map->count; i++) {
         size_t length = strlen(map->keys[i]);
         bool found = false;
@@ -378,6 +391,6 @@ int sweep_check_keys(const sweep_node *map, const char *what, const char *known)
 
 const char *sweep_kind_name(const sweep_node *node)
 {
-    static const char *const names[] = {"map", "list", "string", "whole number", "number", "boolean", "null"};
+    static const char *const names[] = {"a map", "a list", "a text", "a whole number", "a number", "true or false", "empty"};
     return names[node->kind];
 }

@@ -61,10 +61,11 @@ int sweep_error(int status, const sweep_node *node, const char *fmt, ...) __attr
 int sweep_error_key(int status, const sweep_node *value, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /** Put the place before the message that is set. */
 int sweep_wrap(int status, const sweep_node *node);
-/** The value among the map's whose key stands as a word in the message that is set; else the map itself. */
+/** The value among the map's whose key begins the message that is set, or stands in it as a word; else the map itself. */
 const sweep_node *sweep_blame(const sweep_node *map);
 /** Every key must be one of `known` (words separated by blanks). */
 int sweep_check_keys(const sweep_node *map, const char *what, const char *known);
+/** "a map", "a text": with its article. */
 const char *sweep_kind_name(const sweep_node *node);
 
 #endif

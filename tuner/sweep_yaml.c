@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <yaml.h>
 
 enum { DEEPEST = 16 };
@@ -33,6 +34,22 @@ static int complain(const struct reader *reader, const yaml_mark_t *mark, const 
     return base_error(CADRE_EINVAL, "%s:%zu:%zu: %s", reader->origin, mark->line + 1, mark->column + 1, what);
 }
 
+/* Where libyaml says only that "no token can begin". A mark counts characters, not bytes. */
+static bool is_tab(const yaml_mark_t *mark, const char *text, size_t nbytes)
+{
+    size_t line = 0, column = 0;
+    for (size_t i = 0; i < nbytes && line <= mark->line; i++) {
+        if (line == mark->line && column == mark->column)
+            return text[i] == '\t';
+        column += (text[i] & 0xc0) != 0x80;
+        if (text[i] == '\n') {
+            line++;
+            column = 0;
+        }
+    }
+    return false;
+}
+
 /* libyaml's own words; where its reader fails (text that is not UTF-8) it tells bytes instead of a place. */
 static int parser_error(const struct reader *reader, const char *text, size_t nbytes)
 {
@@ -42,6 +59,8 @@ static int parser_error(const struct reader *reader, const char *text, size_t nb
         return base_error(CADRE_ENOMEM, "out of memory for %s", reader->origin);
     if (parser->error != YAML_READER_ERROR) {
         char words[300];
+        if (is_tab(&parser->problem_mark, text, nbytes))
+            return complain(reader, &parser->problem_mark, "a tab: YAML indents by spaces");
         snprintf(words, sizeof words, "%s%s%s", parser->context ? parser->context : "", parser->context ? ": " : "", problem);
         return complain(reader, &parser->problem_mark, words);
     }
@@ -160,6 +179,10 @@ int sweep_parse_yaml(const char *text, size_t nbytes, const char *origin, sweep_
     int status = CADRE_OK;
     if (nbytes > SWEEP_LIMIT)
         return base_error(CADRE_EINVAL, "%s: more than %d bytes", origin, SWEEP_LIMIT);
+    if (nbytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* a byte order mark, as Windows writes it */
+        text += 3;
+        nbytes -= 3;
+    }
     if (!yaml_parser_initialize(&reader.parser))
         return base_error(CADRE_ENOMEM, "out of memory for %s", origin);
     yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
@@ -193,6 +216,9 @@ int sweep_parse_yaml(const char *text, size_t nbytes, const char *origin, sweep_
 int sweep_read_yaml(const char *path, sweep_node **out)
 {
     base_buffer text = {0};
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return base_error(CADRE_EINVAL, "%s is a directory, not a sweep file", path);
     int status = base_read_file(path, SWEEP_LIMIT, &text);
     if (status == CADRE_OK)
         status = sweep_parse_yaml(text.data ? (const char *)text.data : "", text.length, path, out);

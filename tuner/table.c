@@ -2,11 +2,14 @@
 #include "tuner.h"
 
 #include "base/clock.h"
+#include "trainer/state/config.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 enum { ROWS = 15 };
 static const double DRAW_S = 0.5;
@@ -16,57 +19,107 @@ static bool shown(const tuner *tuner) { return tuner->options->trainer->run.prog
 /* "lr 0.0031  optimizer adamw" */
 static void config_text(const tuner_trial *trial, char *text, size_t size)
 {
+    const cadre_config *config = trial->config;
     size_t used = 0;
     text[0] = '\0';
-    for (int i = 0; i < cadre_config_count(trial->config) && used < size; i++) {
-        const char *name = cadre_config_name(trial->config, i);
-        const char *string = cadre_config_string(trial->config, name, NULL);
-        int wrote = string ? snprintf(text + used, size - used, "%s%s %s", i ? "  " : "", name, string)
-                           : snprintf(text + used, size - used, "%s%s %.4g", i ? "  " : "", name, cadre_config_double(trial->config, name, NAN));
+    for (int i = 0; i < cadre_config_count(config) && used < size; i++) {
+        const char *name = cadre_config_name(config, i);
+        char value[256] = "";
+        switch (state_config_kind_of(config, name)) {
+        case STATE_CONFIG_INT: snprintf(value, sizeof value, "%lld", (long long)cadre_config_int(config, name, 0)); break;
+        case STATE_CONFIG_BOOL: snprintf(value, sizeof value, "%s", cadre_config_bool(config, name, false) ? "true" : "false"); break;
+        case STATE_CONFIG_STRING: snprintf(value, sizeof value, "%s", cadre_config_string(config, name, "")); break;
+        default: snprintf(value, sizeof value, "%.4g", cadre_config_double(config, name, NAN));
+        }
+        int wrote = snprintf(text + used, size - used, "%s%s %s", i ? "  " : "", name, value);
         used += wrote > 0 ? (size_t)wrote : 0;
     }
 }
 
+/* The cursor may stand behind a "^C". */
 void table_clear(tuner *tuner)
 {
     if (tuner->table_lines > 0)
-        printf("\033[%dA\033[J", tuner->table_lines);
+        printf("\r\033[%dA\033[J", tuner->table_lines);
     tuner->table_lines = 0;
 }
 
-static void line_of(tuner *tuner, const tuner_trial *trial, const char *state, double seconds)
+/* Columns and rows of the terminal as it is now. */
+static void measure(int *columns, int *rows)
 {
-    char config[256], text[512];
+    struct winsize size;
+    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0;
+    *columns = known ? size.ws_col : 80;
+    *rows = known ? size.ws_row : 24;
+}
+
+/* One line of the screen. `cut`: no wider than a terminal, or what is drawn over it later would miss a part of it. */
+static void put_line(char *text, bool cut)
+{
+    int columns, rows, column = 0;
+    measure(&columns, &rows);
+    for (unsigned char *at = (unsigned char *)text; *at; at++) {
+        if (*at < 0x20 || *at == 0x7f)
+            *at = ' ';
+        column += (*at & 0xc0) != 0x80; /* a character, not one more byte of it */
+        if (cut && column == columns) {
+            *at = '\0';
+            break;
+        }
+    }
+    puts(text);
+}
+
+static void line_of(const tuner *tuner, const tuner_trial *trial, const char *state, double seconds)
+{
+    char config[512], text[1200], value[100] = "";
     const core_trial *seen = core_get(tuner->core, trial->number);
     config_text(trial, config, sizeof config);
-    int used = snprintf(text, sizeof text, "trial %-5lld %-9s", (long long)trial->number, state);
     if (seen->reports > 0)
-        used += snprintf(text + used, sizeof text - (size_t)used, " %s %.5g after %lld", tuner->options->metric, seen->value, (long long)seen->reports);
-    snprintf(text + used, sizeof text - (size_t)used, "  %.1f s  %s%s%s", seconds, config, trial->reason[0] ? "  " : "", trial->reason);
-    printf(tuner->live ? "%.119s\n" : "%s\n", text);
+        snprintf(value, sizeof value, " %.60s %.5g after %lld", tuner->options->metric, seen->value, (long long)seen->reports);
+    snprintf(text, sizeof text, "trial %-5lld %-9s%s  %.1f s  %s%s%s", (long long)trial->number, state, value, seconds, trial->reason,
+             trial->reason[0] ? "  " : "", config);
+    put_line(text, tuner->live);
+}
+
+static void head_line(const tuner *tuner)
+{
+    char text[300];
+    int64_t running = core_running(tuner->core), done = core_count(tuner->core) - running, best = core_best(tuner->core);
+    int used = snprintf(text, sizeof text, "%lld trials, %lld running, %.0f s", (long long)done, (long long)running, tuner_elapsed(tuner));
+    if (best >= 0)
+        snprintf(text + used, sizeof text - (size_t)used, ", best %.60s %.5g (trial %lld)", tuner->options->metric, core_get(tuner->core, best)->value,
+                 (long long)best);
+    put_line(text, true);
 }
 
 void table_draw(tuner *tuner, bool now)
 {
     if (!shown(tuner) || !tuner->live || (!now && base_now() - tuner->drawn < DRAW_S))
         return;
+    int columns, rows, lines = 1;
     tuner->drawn = base_now();
     table_clear(tuner);
-    int64_t done = core_count(tuner->core) - core_running(tuner->core), best = core_best(tuner->core);
-    int lines = 1;
-    printf("%lld trials, %lld running, %.0f s", (long long)done, (long long)core_running(tuner->core), tuner_elapsed(tuner));
-    if (best >= 0)
-        printf(", best %s %.5g (trial %lld)", tuner->options->metric, core_get(tuner->core, best)->value, (long long)best);
-    putchar('\n');
-    for (int64_t i = 0; i < tuner->capacity && lines <= ROWS; i++) {
+    measure(&columns, &rows);
+    head_line(tuner);
+    for (int64_t i = 0; i < tuner->capacity && lines <= ROWS && lines + 1 < rows; i++) {
         const tuner_trial *trial = tuner->trials[i];
         if (!trial || !trial->group)
             continue;
-        line_of(tuner, trial, "running", trial->ran_s + base_now() - trial->begun);
+        line_of(tuner, trial, trial->stopping ? "leaving" : "running", trial->ran_s + base_now() - trial->begun);
         lines++;
     }
     tuner->table_lines = lines;
     fflush(stdout);
+}
+
+void table_interrupted(tuner *tuner)
+{
+    if (!shown(tuner) || !tuner->live)
+        return;
+    table_clear(tuner);
+    puts("\rinterrupted: the trials are asked to save and leave; Ctrl-C once more ends them at once");
+    table_draw(tuner, true);
 }
 
 void table_trial_ended(tuner *tuner, const tuner_trial *trial, cadre_trial_end end)
@@ -95,11 +148,13 @@ void table_summary(tuner *tuner)
         printf(" (%s)", core_closed(tuner->core));
     putchar('\n');
     if (best >= 0) {
-        char config[512] = "";
+        char config[2000] = "", text[2400];
         tuner_trial *trial = trial_get(tuner, best);
         if (trial)
             config_text(trial, config, sizeof config);
-        printf("best: trial %lld, %s %.6g, with %s\n", (long long)best, tuner->options->metric, core_get(tuner->core, best)->value, config);
+        snprintf(text, sizeof text, "best: trial %lld, %.200s %.6g, with %s", (long long)best, tuner->options->metric,
+                 core_get(tuner->core, best)->value, config);
+        put_line(text, false);
     }
     fflush(stdout);
 }

@@ -97,6 +97,8 @@ void table_trial_ended(tuner *tuner, const tuner_trial *trial, cadre_trial_end e
 /** Draw the live table, at most twice a second unless `now`. */
 void table_draw(tuner *tuner, bool now);
 void table_clear(tuner *tuner);
+/** Ctrl-C has been heard. */
+void table_interrupted(tuner *tuner);
 void table_summary(tuner *tuner);
 
 #endif

@@ -27,7 +27,7 @@ static const struct {
     {"name: \xff\n", "s.yaml:1:7: invalid leading UTF-8 octet"},
     {"name: \"a\\0b\"\n", "s.yaml:1:7: a text with a zero byte"},
     {"metrik: loss\n", "s.yaml:1:1: unknown key \"metrik\" in a sweep: did you mean \"metric\"?"},
-    {"zzzzzzzz: loss\n", "s.yaml:1:1: unknown key \"zzzzzzzz\" in a sweep; there are: name"},
+    {"zzzzzzzz: loss\n", "s.yaml:1:1: unknown key \"zzzzzzzz\" in a sweep; there are name, storage, metric"},
     {"mode: min\n", "s.yaml:1:1: name is missing"},
     {"name: a\nmetric: b\n", "mode is missing"},
     {"name: a\nmetric: b\nmode: up\n", "s.yaml:3:7: mode is \"up\", not max or min"},
@@ -39,7 +39,10 @@ static const struct {
     {HEAD "params: {}\n", "s.yaml:5:9: params is a map of parameters, not empty"},
     {HEAD "params:\n  lr: unifrm(0, 1)\n", "s.yaml:6:7: lr: there is no distribution \"unifrm\""},
     {HEAD "params:\n  lr: \"uniform(0, x)\"\n", "s.yaml:6:19: lr: a number expected"},
-    {HEAD "params:\n  lr: uniform(0, 1\n", "s.yaml:6:19: lr: ',' or ')' expected"},
+    {HEAD "params:\n  lr: uniform(0, 1\n", "s.yaml:6:19: lr: the ')' is missing"},
+    {HEAD "params: {lr: uniform(0, 1)}\n", "s.yaml:5:14: lr: \"uniform(0\" has no ')': within {...} and [...] a distribution is quoted"},
+    {HEAD "params:\n  lr: [1, uniform(0, 1)]\n", "s.yaml:6:11: lr: a list is a choice of values: uniform(0 needs quotes there"},
+    {HEAD "params:\n  lr: loguniform 1e-4 1e-1\n", "s.yaml:6:7: lr: \"loguniform 1e-4 1e-1\" is a text"},
     {HEAD "params:\n  lr: uniform(2, 1)\n", "s.yaml:6:7: lr: low 2 is greater than high 1"},
     {HEAD "params:\n  lr: loguniform(0, 1)\n", "s.yaml:6:7: lr: a logarithmic scale needs low > 0"},
     {HEAD "params:\n  lr: quniform(0, 1, 0.3)\n", "s.yaml:6:7: lr: step 0.3 does not divide"},
@@ -50,7 +53,8 @@ static const struct {
     {HEAD "params:\n  lr: {when: {a: 1}}\n", "s.yaml:6:7: lr: say what it is drawn from"},
     {HEAD "params:\n  lr: {values: [1, 2], grid: [1]}\n", "s.yaml:6:24: lr: grid beside values"},
     {HEAD "params:\n  a: [x, y]\n  lr: {uniform: [0, 1], when: {b: x}}\n", "s.yaml:7:32: condition on b: there is no parameter"},
-    {HEAD "params:\n  a: [x, y]\n  lr: {uniform: [0, 1], when: {a: z}}\n", "condition on a: it cannot be \"z\""},
+    {HEAD "params:\n  a: 3\n  lr: {uniform: [0, 1], when: {a: 3}}\n", "s.yaml:7:35: lr: condition on a, which is a constant"},
+    {HEAD "params:\n  a: [x, y]\n  lr: {uniform: [0, 1], when: {a: z}}\n", "s.yaml:7:35: lr: condition on a: it cannot be \"z\""},
     {HEAD "params:\n  a: [x, y]\n  lr: {uniform: [0, 1], when: {a: {most: 1}}}\n", "s.yaml:7:36: unknown key \"most\" in a range"},
     {SPACE "search: tpo\n", "s.yaml:7:9: there is no searcher \"tpo\"; there are random, grid, tpe"},
     {SPACE "search: {startup: 3}\n", "s.yaml:7:9: search: name is missing"},
@@ -64,7 +68,19 @@ static const struct {
     {SPACE "stop: {plateau: {top: 3}}\n", "plateau: std is missing"},
     {SPACE "num_samples: 0\n", "s.yaml:7:14: num_samples is 0"},
     {SPACE "num_samples: -1\n", "nothing would ever end the sweep"},
-    {SPACE "num_samples: 1.5\n", "s.yaml:7:14: num_samples is a whole number, not number 1.5"},
+    {SPACE "num_samples: 1.5\n", "s.yaml:7:14: num_samples is a whole number, not \"1.5\""},
+    {SPACE "num_samples: [3]\n", "s.yaml:7:14: num_samples is a whole number, not a list"},
+    {SPACE "num_samples:\n", "s.yaml:7:13: num_samples is a whole number, not empty"},
+    {SPACE "num_samples: \"\"\n", "s.yaml:7:14: num_samples is a whole number, not empty"},
+    {SPACE "command: 3\n", "s.yaml:7:1: the key \"command\" is there twice"},
+    {SPACE "fail_fast: 1\n", "s.yaml:7:12: fail_fast is true or false, not \"1\""},
+    {SPACE "directory: {}\n", "s.yaml:7:12: directory is a text, not a map"},
+    {SPACE "scheduler: {name: asha, max_t: 0}\n", "s.yaml:7:32: max_t is 0: give more"},
+    {SPACE "stop: {trial_plateau: {std: 0}}\n", "s.yaml:7:29: std is 0: give more"},
+    {SPACE "stop: {target: .nan}\n", "s.yaml:7:16: target is a number, not \".nan\""},
+    {"name: a/b\nmetric: loss\n", "s.yaml:1:7: name \"a/b\": use up to 100 letters"},
+    {"name: a\n\tb: c\n", "s.yaml:2:1: a tab: YAML indents by spaces"},
+    {"name: \xc3\xa9\n", "s.yaml:1:7: name"},
     {SPACE "time_budget: soon\n", "s.yaml:7:14: time_budget is a time"},
     {SPACE "gpus: -1\n", "s.yaml:7:7: gpus is -1, less than 0"},
     {SPACE "seed: -1\n", "s.yaml:7:7: seed is -1, not in 0 to"},
@@ -136,6 +152,20 @@ static void check_whole(const sweep *sweep)
     assert_int_equal(cadre_space_dim(space, cadre_space_find(space, "momentum"))->conditions, 2);
     free(json);
     cadre_space_free(space);
+}
+
+/* What Windows writes is read as what anyone else writes. */
+static void test_windows(void **state)
+{
+    (void)state;
+    static const char yaml[] = "\xef\xbb\xbfname: a\r\nmetric: loss\r\nmode: min\r\ncommand: [./prog]\r\nparams:\r\n  lr: uniform(0, 1)\r\n";
+    sweep_node *tree;
+    sweep *sweep;
+    assert_ok(read_sweep(yaml, &tree, &sweep));
+    assert_string_equal(sweep->name, "a");
+    assert_int_equal(sweep->param_count, 1);
+    sweep_close(sweep);
+    sweep_free(tree);
 }
 
 /* The same after it has been in the store. */
@@ -230,7 +260,7 @@ static void test_durations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_taken), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_windows), cmocka_unit_test(test_taken), cmocka_unit_test(test_words),
         cmocka_unit_test(test_lines), cmocka_unit_test(test_durations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,23 +75,23 @@ static void bad_conditions_are_refused(void **state)
     (void)state;
     cadre_param model = CADRE_CHOICE("model", "rbf", "poly"), layers = CADRE_RANDINT("layers", 1, 5);
     refuses(PARAMS(CADRE_WHEN("kernel", "rbf", CADRE_UNIFORM("gamma", 0, 1))),
-            "condition on kernel: there is no parameter of that name");
+            "gamma: condition on kernel: there is no parameter of that name");
     refuses(PARAMS(model, CADRE_WHEN("model", "linear", CADRE_UNIFORM("gamma", 0, 1))),
-            "condition on model: it cannot be \"linear\"");
+            "gamma: condition on model: it cannot be \"linear\"");
     refuses(PARAMS(layers, CADRE_WHEN("layers", "5", CADRE_UNIFORM("u", 0, 1))),
-            "condition on layers: it cannot be \"5\"");
+            "u: condition on layers: it cannot be \"5\"");
     refuses(PARAMS(layers, CADRE_WHEN("layers", "two", CADRE_UNIFORM("u", 0, 1))),
-            "condition on layers: it cannot be \"two\"");
+            "u: condition on layers: it cannot be \"two\"");
     refuses(PARAMS(layers, CADRE_WHEN_BETWEEN("layers", 5, 9, CADRE_UNIFORM("u", 0, 1))),
-            "condition on layers: it is never in 5 to 9");
+            "u: condition on layers: it is never in 5 to 9");
     refuses(PARAMS(model, CADRE_WHEN_BETWEEN("model", 0, 1, CADRE_UNIFORM("u", 0, 1))),
-            "condition on model: a choice has no range");
+            "u: condition on model: a choice has no range");
     refuses(PARAMS(CADRE_UNIFORM("a", 0, 1), CADRE_WHEN("a", "0.5", CADRE_UNIFORM("u", 0, 1))),
-            "condition on a: it is continuous, which no single value fits; give a range");
+            "u: condition on a: it is continuous, which no single value fits; give a range");
     refuses(PARAMS(CADRE_CONSTANT("c", "x"), CADRE_WHEN("c", "x", CADRE_UNIFORM("u", 0, 1))),
-            "condition on c, which is a constant");
+            "u: condition on c, which is a constant");
     refuses(PARAMS(CADRE_SAMPLE_FROM("s", constant_seven, NULL), CADRE_WHEN("s", "7", CADRE_UNIFORM("u", 0, 1))),
-            "condition on s, which is computed");
+            "u: condition on s, which is computed");
     refuses(PARAMS(CADRE_WHEN("b", "1", CADRE_RANDINT("a", 0, 3)), CADRE_WHEN("a", "1", CADRE_RANDINT("b", 0, 3))),
             "a: its condition goes round in a circle");
     refuses(PARAMS(CADRE_WHEN("a", "1", CADRE_RANDINT("a", 0, 3))), "a: its condition goes round in a circle");

@@ -87,14 +87,14 @@ static void errors_give_the_column(void **state)
     refuses(" 3", "lr: column 2: there is no distribution \"3\"" KINDS);
     refuses("uniform", "lr: column 8: '(' expected");
     refuses("uniform[0, 1]", "lr: column 8: '(' expected");
-    refuses("uniform(0, 1", "lr: column 13: ',' or ')' expected");
+    refuses("uniform(0, 1", "lr: column 13: the ')' is missing");
     refuses("uniform(0,, 1)", "lr: column 11: a value is missing");
     refuses("uniform(0, 1) x", "lr: column 15: nothing more expected");
     refuses("uniform(0, one)", "lr: column 12: a number expected");
     refuses("uniform(0, nan)", "lr: column 12: a number expected");
-    refuses("uniform(0)", "lr: column 10: uniform takes 2 numbers, here are 1");
-    refuses("uniform(0, 1, 2)", "lr: column 16: uniform takes 2 numbers, here are 3");
-    refuses("randn(1)", "lr: column 8: randn takes 2 numbers, here are 1");
+    refuses("uniform(0)", "lr: column 10: uniform takes 2 numbers, not 1");
+    refuses("uniform(0, 1, 2)", "lr: column 16: uniform takes 2 numbers, not 3");
+    refuses("randn(1)", "lr: column 8: randn takes 2 numbers, not 1");
     refuses("choice()", "lr: column 1: choice of nothing");
     refuses("choice(a, )", "lr: column 11: a value is missing");
     refuses("choice('a, b)", "lr: column 8: the quote is not closed");
