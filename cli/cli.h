@@ -50,6 +50,7 @@ int cli_best(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_rm(int argc, char **argv);
 int cli_report(int argc, char **argv);
+int cli_bench(int argc, char **argv);
 
 /* ---- table.c: columns that are aligned on a terminal, separated by tabs when piped ---- */
 

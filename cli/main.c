@@ -73,6 +73,21 @@ static const struct {
      "  --events       what happened, in order\n"
      "  --storage DIR  where experiments are looked for by name (default: runs)\n"
      "  --json         as JSON, for scripts; with all reports unless --last is given\n"},
+    {"bench", cli_bench, "bench collectives [options]", "measure all-reduce and the others between ranks of this machine, or of mpirun",
+     "  --op NAME          all_reduce (default), reduce_scatter, all_gather, broadcast, barrier, or all of them: all\n"
+     "  --backend NAME     self, shm, mpi, ... (default: the best one; \"cadre info\" lists them)\n"
+     "  --ranks N          processes to start (default: 2); under mpirun or srun those are taken that there are\n"
+     "  -b, --min SIZE; -e, --max SIZE; -f, --factor F\n"
+     "                     bytes of the whole buffer (default: from 4K to 128M, by 4)\n"
+     "  --type NAME        float32 (default), float64, bfloat16, int32, int64\n"
+     "  --reduce NAME      sum (default), mean, min, max, product\n"
+     "  --unregistered     buffers in ordinary memory instead of the communicator's\n"
+     "  -n, --iterations N timed operations a size (default: what goes into half a second, 10 to 1000)\n"
+     "  -w, --warmup N     operations before them (default: 3)\n"
+     "  --timeout SECONDS  of an operation (default: 60)\n"
+     "  --json             an object a line: op, backend, ranks, size_bytes, count, time_us, algbw_gbs, busbw_gbs, wrong, ...\n\n"
+     "Times are of the slowest rank, the median over operations. Sizes and bandwidths are those of nccl-tests; \"wrong\" counts elements\n"
+     "that are not what they should be, and with any the exit code is 1.\n"},
     {"info", cli_info, "info [--json]", "show what is built in and what this machine has",
      "  --json  as JSON, for scripts\n"},
 };
