@@ -65,7 +65,7 @@ typedef struct collectives_backend {
      * zeros. */
     void (*card)(unsigned char card[COLLECTIVES_CARD]);
 
-    /* How good it would be at this place: 0 does not work, higher is better (self 100, nccl 80, shm 50, mpi 20). `why`
+    /* How good it would be at this place: 0 does not work, higher is better (self 100, nccl 80, shm 50, hier 30, mpi 20). `why`
      * receives a few words, for cadre info or as the reason of a 0. Local, does not block. Ranks may differ: the lowest
      * counts. */
     int (*score)(const collectives_place *place, char why[COLLECTIVES_WHY]);
@@ -119,12 +119,16 @@ typedef struct collectives_host {
     void (*sleep_ns)(int64_t ns);
     size_t (*dtype_size)(cadre_dtype dtype);
     void (*describe)(const collectives_op *op, char text[COLLECTIVES_TEXT]);
+    void (*name_ranks)(const bool *which, int world, int first, char *text, size_t nbytes);
     void (*reduce)(void *const *to, int copies, const void *const *from, int world, size_t count, cadre_dtype dtype,
                    cadre_op op);
 } collectives_host;
 
 /* "all_reduce of bucket 3 (...)", or "all_reduce of 1024 float32" without a label. */
 void collectives_describe(const collectives_op *op, char text[COLLECTIVES_TEXT]);
+
+/* "rank 3", "ranks 0-2, 5" or "none": those r + first for which which[r] is true; what does not fit is counted. */
+void collectives_name_ranks(const bool *which, int world, int first, char *text, size_t nbytes);
 
 /*
  * The end of a setup stage: every rank gives its status so far (with its thread's message when it failed) and all get
@@ -138,6 +142,7 @@ const collectives_backend *const *collectives_registry(void);
 
 extern const collectives_backend collectives_self;
 extern const collectives_backend collectives_shm;
+extern const collectives_backend collectives_hier; /* shm within hosts, messages of the module between them */
 extern const collectives_backend collectives_mpi; /* loads the module when it is used */
 
 #endif

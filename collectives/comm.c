@@ -34,6 +34,31 @@ void collectives_describe(const collectives_op *op, char text[COLLECTIVES_TEXT])
         snprintf(text, COLLECTIVES_TEXT, "%s of %zu %s", kind_name(op->kind), op->count, cadre_dtype_name(op->dtype));
 }
 
+void collectives_name_ranks(const bool *which, int world, int first, char *text, size_t nbytes)
+{
+    int count = 0, left = 0;
+    size_t used = 0;
+    for (int r = 0; r < world; r++)
+        count += which[r];
+    snprintf(text, nbytes, "none");
+    for (int r = 0, last; r < world; r = last + 1) {
+        last = r;
+        if (!which[r])
+            continue;
+        while (last + 1 < world && which[last + 1])
+            last++;
+        if (used + 48 > nbytes) { /* two numbers, and how many are left */
+            left += last - r + 1;
+            continue;
+        }
+        used += (size_t)snprintf(text + used, nbytes - used, "%s%d", used ? ", " : count > 1 ? "ranks " : "rank ", first + r);
+        if (last > r)
+            used += (size_t)snprintf(text + used, nbytes - used, "-%d", first + last);
+    }
+    if (left)
+        snprintf(text + used, nbytes - used, " and %d more", left);
+}
+
 int collectives_usable(cadre_comm *comm)
 {
     if (comm->broken)

@@ -106,6 +106,7 @@ static const collectives_host host = {
     .sleep_ns = base_sleep_ns,
     .dtype_size = cadre_dtype_size,
     .describe = collectives_describe,
+    .name_ranks = collectives_name_ranks,
     .reduce = collectives_reduce,
 };
 
@@ -145,6 +146,8 @@ int collectives_mpi_join(cadre_oob *out)
     *out = oob;
     return CADRE_OK;
 }
+
+const collectives_mpi_messages *collectives_mpi_messages_of(void) { return loaded->messages; }
 
 void collectives_mpi_leave(bool ok)
 {

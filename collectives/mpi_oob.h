@@ -22,6 +22,10 @@ bool collectives_mpi_present(int *rank, int *world);
  */
 int collectives_mpi_join(cadre_oob *out);
 
+struct collectives_mpi_messages; /* mpi/table.h */
+/** Messages of the loaded module, after join. */
+const struct collectives_mpi_messages *collectives_mpi_messages_of(void);
+
 /**
  * The end. ok: MPI_Finalize, if join has initialised MPI (collective). Not ok: MPI_Abort, which ends this process and
  * the whole job and does not return: a rank that failed must not leave the others waiting for ever. Without join,

@@ -11,6 +11,14 @@
 void collectives_reduce(void *const *to, int copies, const void *const *from, int world, size_t count,
                         cadre_dtype dtype, cadre_op op);
 
+/*
+ * For a reduction in two steps, within hosts and between them: bfloat16 goes as float32 in between, and a mean is
+ * divided at the end, so the bits are those of one step. `by` > 0; `dtype` is no bfloat16.
+ */
+void collectives_widen(float *to, const void *from, size_t count);
+void collectives_narrow(void *to, const float *from, size_t count);
+void collectives_divide(void *data, size_t count, cadre_dtype dtype, int by);
+
 /* One kernel: as above with the type and operation fixed. */
 typedef void collectives_kernel(void *const *to, int copies, const void *const *from, int world, size_t count);
 

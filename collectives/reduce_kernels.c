@@ -5,10 +5,8 @@
  * Work goes in blocks that stay in the first-level cache: the tree is evaluated for a block into `sum`, finished (mean,
  * rounding) and written to every copy. Two arrays, the commonest case, take one pass without `sum`.
  */
+#include "bfloat16.h"
 #include "reduce.h"
-
-#include <stdint.h>
-#include <string.h>
 
 #ifndef KERNELS
 #define KERNELS collectives_kernels_plain
@@ -30,24 +28,6 @@ static int left_part(int n)
     while (h * 2 < n)
         h *= 2;
     return h;
-}
-
-static inline float load_bf16(uint16_t stored)
-{
-    uint32_t bits = (uint32_t)stored << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* Round to nearest, ties to even; a NaN stays one (quiet, its upper payload kept). */
-static inline uint16_t store_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    uint32_t quiet = (bits >> 16) | 0x40u;
-    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
 }
 
 #define AS_IS(x) (x)

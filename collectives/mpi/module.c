@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OOB_TAG = 1 };
+enum { OOB_TAG = 1, AMONG_TAG = 2 };
 
 const collectives_host *collectives_host_table;
 static MPI_Comm private_world = MPI_COMM_NULL;
@@ -91,19 +91,31 @@ void collectives_mpi_drop(struct exchange *x)
     }
 }
 
+static bool is_done(MPI_Request *request)
+{
+    int done = 1;
+    MPI_Test(request, &done, MPI_STATUS_IGNORE);
+    return done;
+}
+
 void collectives_mpi_missing(struct exchange *x, char *text, size_t nbytes)
 {
     size_t used = 0;
+    char present[128] = "";
+    bool *there = calloc((size_t)x->world, sizeof *there);
     text[0] = '\0';
     for (int half = 0; half < 2 && used == 0; half++) /* who does not send; failing that, who does not take */
-        for (int r = 0; r < x->world && used + 16 < nbytes; r++) {
-            int done = 1;
-            MPI_Request *request = &x->requests[half * x->world + r];
-            if (*request != MPI_REQUEST_NULL)
-                MPI_Test(request, &done, MPI_STATUS_IGNORE);
-            if (!done)
+        for (int r = 0; r < x->world; r++) {
+            bool done = is_done(&x->requests[half * x->world + r]);
+            if (there)
+                there[r] = done;
+            if (!done && used + 24 + sizeof present < nbytes)
                 used += (size_t)snprintf(text + used, nbytes - used, "%srank %d", used ? ", " : "", r);
         }
+    if (there)
+        collectives_host_table->name_ranks(there, x->world, 0, present, sizeof present);
+    snprintf(text + used, nbytes - used, "; there: %s", present);
+    free(there);
 }
 
 void collectives_mpi_pause(int64_t waited_ns, int *tries)
@@ -151,7 +163,7 @@ static int wait_for_all(struct exchange *x, double timeout_s)
             return status;
         waited = collectives_host_table->now_ns() - begun;
         if ((double)waited > timeout_s * 1e9) {
-            char missing[256], text[320];
+            char missing[400], text[512];
             collectives_mpi_missing(x, missing, sizeof missing);
             snprintf(text, sizeof text, "deadline passed: after %.1f s still waiting for %s", timeout_s, missing);
             return collectives_host_table->error(CADRE_ETIMEDOUT, text);
@@ -160,26 +172,68 @@ static int wait_for_all(struct exchange *x, double timeout_s)
     }
 }
 
-static int oob_all_gather(void *user, const void *mine, void *all, size_t nbytes, double timeout_s)
+static int gather(int tag, int first, int count, const void *mine, void *all, size_t nbytes, double timeout_s)
 {
     struct exchange x;
-    (void)user;
     if (nbytes > INT_MAX)
         return collectives_host_table->error(CADRE_EINVAL, "the message is too long");
-    int status = collectives_mpi_exchange_new(&x, private_world, OOB_TAG);
-    for (int r = 0; !status && r < x.world; r++) {
-        if (r == x.rank)
-            memcpy((char *)all + (size_t)r * nbytes, mine, nbytes);
+    int status = collectives_mpi_exchange_new(&x, private_world, tag);
+    for (int i = 0; !status && i < count; i++) {
+        char *place = (char *)all + (size_t)i * nbytes;
+        if (first + i == x.rank)
+            memcpy(place, mine, nbytes);
         else
-            status = collectives_mpi_receive(&x, r, (char *)all + (size_t)r * nbytes, nbytes);
-        if (!status && r != x.rank)
-            status = collectives_mpi_send(&x, r, mine, nbytes);
+            status = collectives_mpi_receive(&x, first + i, place, nbytes);
+        if (!status && first + i != x.rank)
+            status = collectives_mpi_send(&x, first + i, mine, nbytes);
     }
     if (!status)
         status = wait_for_all(&x, timeout_s);
     collectives_mpi_exchange_free(&x);
     return status;
 }
+
+static int oob_all_gather(void *user, const void *mine, void *all, size_t nbytes, double timeout_s)
+{
+    int world;
+    (void)user;
+    MPI_Comm_size(private_world, &world);
+    return gather(OOB_TAG, 0, world, mine, all, nbytes, timeout_s);
+}
+
+static int gather_among(int first, int count, const void *mine, void *all, size_t nbytes, double timeout_s)
+{
+    return gather(AMONG_TAG, first, count, mine, all, nbytes, timeout_s);
+}
+
+static int open_exchange(int tag, struct exchange **out)
+{
+    struct exchange *x = malloc(sizeof *x);
+    int status = x ? collectives_mpi_exchange_new(x, private_world, tag) : CADRE_ENOMEM;
+    if (status) {
+        free(x);
+        return collectives_host_table->error(status, "out of memory for MPI requests");
+    }
+    *out = x;
+    return CADRE_OK;
+}
+
+static void close_exchange(struct exchange *x)
+{
+    if (x)
+        collectives_mpi_exchange_free(x);
+    free(x);
+}
+
+static int arrived(struct exchange *x)
+{
+    int index = MPI_UNDEFINED, flag = 0;
+    MPI_Testany(x->world, x->requests, &index, &flag, MPI_STATUS_IGNORE);
+    return flag && index != MPI_UNDEFINED ? index : -1;
+}
+
+static bool received(struct exchange *x, int rank) { return is_done(&x->requests[rank]); }
+static bool sent(struct exchange *x, int rank) { return is_done(&x->requests[x->world + rank]); }
 
 static void leave(bool ok)
 {
@@ -194,10 +248,24 @@ static void leave(bool ok)
         MPI_Finalize();
 }
 
+static const collectives_mpi_messages messages = {
+    .agree_on_tag = collectives_mpi_agree_on_tag,
+    .gather_among = gather_among,
+    .open = open_exchange,
+    .close = close_exchange,
+    .send = collectives_mpi_send,
+    .receive = collectives_mpi_receive,
+    .look = collectives_mpi_look,
+    .arrived = arrived,
+    .received = received,
+    .sent = sent,
+};
+
 static const collectives_mpi_table table = {
     .abi = COLLECTIVES_ABI,
     .size = sizeof(collectives_mpi_table),
     .backend = &collectives_mpi_inside,
+    .messages = &messages,
     .join = join,
     .all_gather = oob_all_gather,
     .leave = leave,

@@ -16,7 +16,7 @@ enum {
     PIECE = 8 << 20, /* bytes of a buffer that are under way at a time */
     SMALL = 8 << 10, /* an all-reduce up to here takes one exchange instead of two */
     FIRST_TAG = 16,
-    TAGS = 32000, /* MPI promises 32767 */
+    TAGS = 16000, /* of two each; MPI promises 32767 */
 };
 
 enum step { STEP_WAIT, STEP_DONE };
@@ -216,7 +216,7 @@ static int step(struct mpi *m, const collectives_op *op, enum step *next)
 
 static int fail(struct mpi *m, const collectives_op *op, int status, const char *what)
 {
-    char described[COLLECTIVES_TEXT], missing[256], text[COLLECTIVES_TEXT + 400];
+    char described[COLLECTIVES_TEXT], missing[400], text[COLLECTIVES_TEXT + 512];
     double waited = (double)(collectives_host_table->now_ns() - op->started_ns) / 1e9;
     collectives_host_table->describe(op, described);
     collectives_mpi_missing(&m->x, missing, sizeof missing);
@@ -236,7 +236,7 @@ static int look_around(struct mpi *m, collectives_op *op, int64_t now)
     if (now >= op->deadline_ns)
         return fail(m, op, CADRE_ETIMEDOUT, "");
     if (now >= op->stall_ns) {
-        char described[COLLECTIVES_TEXT], missing[256], text[COLLECTIVES_TEXT + 400];
+        char described[COLLECTIVES_TEXT], missing[400], text[COLLECTIVES_TEXT + 512];
         op->stall_ns = INT64_MAX;
         collectives_host_table->describe(op, described);
         collectives_mpi_missing(&m->x, missing, sizeof missing);
@@ -318,7 +318,7 @@ static void mpi_free(void *self)
 
 /* All ranks come here in the same order with the communicators they make, but one may have failed elsewhere before: so
  * they compare what number each has come to. */
-static int agree_on_tag(const collectives_place *place, int *tag)
+int collectives_mpi_agree_on_tag(const collectives_place *place, int *tag)
 {
     static int32_t made;
     int world = place->oob->world;
@@ -334,13 +334,13 @@ static int agree_on_tag(const collectives_place *place, int *tag)
     if (status)
         return status;
     made = (highest + 1) % TAGS;
-    *tag = FIRST_TAG + made;
+    *tag = FIRST_TAG + 2 * made;
     return CADRE_OK;
 }
 
 static int mpi_init(const collectives_place *place, void **self)
 {
-    int tag = 0, status = agree_on_tag(place, &tag);
+    int tag = 0, status = collectives_mpi_agree_on_tag(place, &tag);
     if (status)
         return status;
     struct mpi *m = calloc(1, sizeof *m);

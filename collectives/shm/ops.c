@@ -244,7 +244,7 @@ static int agree(shm *s, const collectives_op *op, struct shm_task *t, char **th
             char a[COLLECTIVES_TEXT + 64], b[COLLECTIVES_TEXT + 64], text[2 * sizeof a + 64];
             describe_note(first, a, sizeof a);
             describe_note(note, b, sizeof b);
-            snprintf(text, sizeof text, "rank 0 calls %s, rank %d %s", a, r, b);
+            snprintf(text, sizeof text, "rank %d calls %s, rank %d %s", s->first, a, s->first + r, b);
             return collectives_shm_fail(s, op, CADRE_EMISMATCH, text);
         }
         shared += note->region >= 0;

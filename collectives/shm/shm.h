@@ -91,6 +91,7 @@ struct shm_peer {
 
 typedef struct shm {
     int rank, world;
+    int first; /* what rank 0 is called in messages: hier's communicators within a host begin further up */
     bool spin; /* a core for each rank */
     struct shm_control *control;
     char *stages;
@@ -103,6 +104,9 @@ typedef struct shm {
     struct shm_task task;
     struct shm_peer peers[];
 } shm;
+
+/* shm.c: who this rank is, for the others to see whether it can share memory with them: ranks with equal cards can */
+void collectives_shm_card(unsigned char card[COLLECTIVES_CARD]);
 
 /* segment.c: memory shared by the ranks */
 int collectives_shm_make(shm_card *card, size_t nbytes, bool in_file, void **base);

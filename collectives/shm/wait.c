@@ -62,7 +62,7 @@ int collectives_shm_meet(shm *s)
 #if defined(SYS_pidfd_open)
         s->peers[r].pidfd = (int)syscall(SYS_pidfd_open, s->peers[r].pid, 0);
         if (s->peers[r].pidfd < 0 && errno == ESRCH)
-            return base_error(CADRE_EPEER, "rank %d (pid %d) is dead", r, (int)s->peers[r].pid);
+            return base_error(CADRE_EPEER, "rank %d (pid %d) is dead", s->first + r, (int)s->peers[r].pid);
         if (s->peers[r].pidfd < 0 && errno != ENOSYS && errno != EPERM)
             return base_errno(errno, "watch rank %d (pid %d)", r, (int)s->peers[r].pid);
 #endif
@@ -103,23 +103,30 @@ static int find_dead(shm *s)
     return -1;
 }
 
+/* "rank 1 (pid 77), rank 3 (pid 79); there: ranks 0, 2" */
 static void name_missing(shm *s, char *text, size_t nbytes)
 {
+    bool there[SHM_RANKS_MAX] = {false};
+    char present[128];
     size_t used = 0;
     int left = 0;
     text[0] = '\0';
     for (int r = 0; r < s->world; r++) {
-        if (atomic_load(&s->control->seats[r].arrived) == (uint32_t)s->epoch)
+        there[r] = atomic_load(&s->control->seats[r].arrived) == (uint32_t)s->epoch;
+        if (there[r])
             continue;
-        if (used + 40 > nbytes) {
+        if (used + 40 + sizeof present > nbytes) {
             left++;
             continue;
         }
-        used += (size_t)snprintf(text + used, nbytes - used, "%srank %d (pid %d)", used ? ", " : "", r,
+        used += (size_t)snprintf(text + used, nbytes - used, "%srank %d (pid %d)", used ? ", " : "", s->first + r,
                                  (int)s->peers[r].pid);
     }
     if (left)
-        snprintf(text + used, nbytes - used, ", %d more", left);
+        used += (size_t)snprintf(text + used, nbytes - used, ", %d more", left);
+    collectives_name_ranks(there, s->world, s->first, present, sizeof present);
+    if (used < nbytes)
+        snprintf(text + used, nbytes - used, "; there: %s", present);
 }
 
 int collectives_shm_alarmed(shm *s, const collectives_op *op)
@@ -132,12 +139,13 @@ int collectives_shm_alarmed(shm *s, const collectives_op *op)
     collectives_describe(op, what);
     if (alarm == ALARM_CANCELLED)
         return base_error(CADRE_ECANCELED, "%s: cancelled by cadre_comm_abort on rank %d", what,
-                          (int)atomic_load(&control->canceller));
+                          s->first + (int)atomic_load(&control->canceller));
     for (int tries = 0; tries < 100 && !atomic_load(&control->recorded); tries++)
         base_sleep_ns(100000); /* its writer is between two stores, or was killed there */
     if (!atomic_load(&control->recorded))
         return base_error(CADRE_EPEER, "%s: another rank failed and could not say why", what);
-    return base_error(control->status, "%s: rank %d failed first: %s", what, control->rank, control->text);
+    return base_error(control->status, "%s: rank %d failed first: %s", what, s->first + control->rank,
+                      control->text);
 }
 
 static void raise_alarm(shm *s, uint32_t alarm)
@@ -195,7 +203,7 @@ static int look_around(shm *s, collectives_op *op, int64_t now, bool for_the_dea
         return status;
     int dead = for_the_dead ? find_dead(s) : -1;
     if (dead >= 0 && !complete(s)) {
-        snprintf(text, sizeof text, "rank %d (pid %d) died", dead, (int)s->peers[dead].pid);
+        snprintf(text, sizeof text, "rank %d (pid %d) died", s->first + dead, (int)s->peers[dead].pid);
         return collectives_shm_fail(s, op, CADRE_EPEER, text);
     }
     double waited = (double)(now - op->started_ns) / 1e9;
