@@ -1,35 +1,44 @@
 /*
- * All-reduce of float32 beside what it is measured against: a bare C loop over the same shared pages, and
- * MPI_Allreduce.
+ * All-reduce of float32 beside what it is measured against: a bare C loop over the same shared pages, MPI_Allreduce,
+ * and Gloo.
  *
  *     cmake -S . -B build -G Ninja && ninja -C build bench_allreduce
- *     mpirun -np 2 --bind-to none build/bench/bench_allreduce [--json] [--seconds 2] [BYTES ...]
+ *     mpirun -np 2 --bind-to none build/bench/bench_allreduce [--json] [--seconds 2] [--gloo FILE] [BYTES ...]
  *
- * (as root: --allow-run-as-root; more ranks than cores: --oversubscribe --mca mpi_yield_when_idle 1). The ways are
- * taken in turn in every round, so that a busy machine disturbs all alike; a figure is the median over rounds of the
- * slowest rank's time. In the bare loop each rank sums its share of the buffers that all have mapped and writes it to
- * all, between the same two barriers.
+ * (run.sh beside it does all that, and the plot.) The ways are taken in turn in every round, so that a busy machine
+ * disturbs all alike; a figure is the median over rounds of the slowest rank's time. Before every timed operation each
+ * rank writes its whole buffer anew. In the bare loop each rank sums its share of the buffers that all have mapped and
+ * writes it to all, between the same two barriers. Over several hosts there is no bare loop and no Gloo, and shm is
+ * hier.
  */
 #include "base/clock.h"
 #include "cadre/collectives.h"
 #include "collectives/comm.h"
 #include "collectives/mpi_oob.h"
 #include "collectives/shm/shm.h"
+#include "gloo.h"
 
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum way { REGISTERED, UNREGISTERED, BARE, MPI, OVER_MPI, WAYS };
-static const char *const way_names[WAYS] = {"registered", "unregistered", "bare loop", "MPI_Allreduce", "mpi backend"};
+enum way { REGISTERED, UNREGISTERED, BARE, MPI, OVER_MPI, GLOO, WAYS };
+static const char *const way_names[WAYS] = {"registered",    "unregistered", "bare_loop",
+                                            "MPI_Allreduce", "mpi_backend",  "gloo"};
 enum { ROUNDS_MAX = 2001, SIZES_MAX = 32 };
 
 struct bench {
     cadre_oob oob;
     cadre_comm *comm, *over_mpi;
     float *registered, *plain;
-    float *const *mapped; /* every rank's registered buffer */
+    float *const *mapped; /* every rank's registered buffer; NULL over several hosts */
+    bool gloo;
+};
+
+struct figures {
+    int rounds;
+    double quartile[WAYS][3]; /* lower, median, upper; 0: not measured */
 };
 
 static void must(int status, const char *what)
@@ -84,20 +93,26 @@ static void bare_sum(float *const *all, int world, size_t lo, size_t hi)
 static float *const *find_mapped(cadre_comm *comm)
 {
     const shm *self = comm->self;
-    return (float *const *)(void *)self->regions->base;
+    return strcmp(cadre_comm_backend(comm), "shm") == 0 ? (float *const *)(void *)self->regions->base : NULL;
+}
+
+static bool is_on(const struct bench *b, enum way way)
+{
+    return way == BARE ? b->mapped != NULL : way == GLOO ? b->gloo : true;
 }
 
 static double run(struct bench *b, enum way way, size_t count)
 {
     int rank = b->oob.rank, world = b->oob.world;
+    float *data = way == REGISTERED || way == BARE ? b->registered : b->plain;
+    for (size_t i = 0; i < count && way != GLOO; i++)
+        data[i] = 1.0f + (float)rank;
     must(cadre_barrier(b->comm), "barrier");
     double begun = base_now();
     switch (way) {
     case REGISTERED:
-        must(cadre_all_reduce(b->comm, b->registered, count, CADRE_FLOAT32, CADRE_SUM), "registered");
-        break;
     case UNREGISTERED:
-        must(cadre_all_reduce(b->comm, b->plain, count, CADRE_FLOAT32, CADRE_SUM), "unregistered");
+        must(cadre_all_reduce(b->comm, data, count, CADRE_FLOAT32, CADRE_SUM), way_names[way]);
         break;
     case BARE:
         must(cadre_barrier(b->comm), "barrier");
@@ -105,12 +120,18 @@ static double run(struct bench *b, enum way way, size_t count)
         must(cadre_barrier(b->comm), "barrier");
         break;
     case MPI:
-        MPI_Allreduce(MPI_IN_PLACE, b->plain, (int)count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+        MPI_Allreduce(MPI_IN_PLACE, data, (int)count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+        break;
+    case OVER_MPI:
+        must(cadre_all_reduce(b->over_mpi, data, count, CADRE_FLOAT32, CADRE_SUM), way_names[way]);
         break;
     default:
-        must(cadre_all_reduce(b->over_mpi, b->plain, count, CADRE_FLOAT32, CADRE_SUM), "mpi backend");
+        break;
     }
-    double seconds = base_now() - begun;
+    double seconds = way == GLOO ? gloo_all_reduce(count) : base_now() - begun;
+    float sum = (float)(world * (world + 1)) / 2;
+    if (seconds < 0 || (way != GLOO && (data[0] != sum || data[count - 1] != sum)))
+        must(CADRE_ESTATE, way_names[way]);
     must(cadre_all_reduce(b->comm, &seconds, 1, CADRE_FLOAT64, CADRE_MAX), "collect");
     return seconds;
 }
@@ -121,83 +142,115 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void measure(struct bench *b, size_t nbytes, double budget, double medians[WAYS])
+static void measure(struct bench *b, size_t nbytes, double budget, struct figures *figures)
 {
     static double times[WAYS][ROUNDS_MAX];
     size_t count = nbytes / sizeof(float);
     int rounds = 0, enough = 0;
-    double begun = base_now();
-    memset(b->registered, 0, nbytes); /* zeros stay zeros: no sum ever overflows into slow numbers */
-    memset(b->plain, 0, nbytes);
     for (int way = 0; way < WAYS; way++)
-        run(b, (enum way)way, count);
+        if (is_on(b, (enum way)way))
+            run(b, (enum way)way, count);
+    double begun = base_now();
     while (rounds < ROUNDS_MAX && !enough) {
         for (int way = 0; way < WAYS; way++)
-            times[way][rounds] = run(b, (enum way)way, count);
+            if (is_on(b, (enum way)way))
+                times[way][rounds] = run(b, (enum way)way, count);
         rounds++;
         enough = base_now() - begun > budget && rounds >= 7;
         must(cadre_broadcast(b->comm, &enough, 1, CADRE_INT32, 0), "go on");
     }
+    *figures = (struct figures){.rounds = rounds};
     for (int way = 0; way < WAYS; way++) {
+        if (!is_on(b, (enum way)way))
+            continue;
         qsort(times[way], (size_t)rounds, sizeof(double), by_value);
-        medians[way] = times[way][rounds / 2];
+        for (int q = 0; q < 3; q++)
+            figures->quartile[way][q] = times[way][rounds * (q + 1) / 4];
     }
 }
 
-static void print(size_t nbytes, int world, const double medians[WAYS], int json)
+/* How many times as long `a` takes as `b`. */
+static double ratio(const struct figures *f, enum way a, enum way b)
+{
+    return f->quartile[b][1] > 0 ? f->quartile[a][1] / f->quartile[b][1] : 0;
+}
+
+static void print(const struct bench *b, size_t nbytes, const struct figures *f, bool json)
 {
     if (json) {
-        printf("{\"bytes\": %zu, \"ranks\": %d", nbytes, world);
+        printf("{\"bytes\": %zu, \"ranks\": %d, \"backend\": \"%s\", \"rounds\": %d", nbytes, b->oob.world,
+               cadre_comm_backend(b->comm), f->rounds);
         for (int way = 0; way < WAYS; way++)
-            printf(", \"%s\": %.9f", way_names[way], medians[way]);
+            if (is_on(b, (enum way)way))
+                printf(", \"%s\": [%.9f, %.9f, %.9f]", way_names[way], f->quartile[way][0], f->quartile[way][1],
+                       f->quartile[way][2]);
         printf("}\n");
     } else {
         printf("%10zu", nbytes);
         for (int way = 0; way < WAYS; way++)
-            printf("  %11.1f us", medians[way] * 1e6);
-        printf("   %5.2f %6.1f %6.1f\n", medians[REGISTERED] / medians[BARE], medians[MPI] / medians[REGISTERED],
-               medians[MPI] / medians[UNREGISTERED]);
+            printf(" %13.1f", f->quartile[way][1] * 1e6);
+        printf(" %8.2f %8.2f %9.2f %9.2f   +-%.0f %%\n", ratio(f, REGISTERED, BARE), ratio(f, MPI, REGISTERED),
+               ratio(f, MPI, UNREGISTERED), ratio(f, GLOO, REGISTERED),
+               50 * (f->quartile[REGISTERED][2] - f->quartile[REGISTERED][0]) / f->quartile[REGISTERED][1]);
     }
     fflush(stdout);
+}
+
+static void print_heads(const struct bench *b)
+{
+    printf("float32 sum, %d ranks over %s; medians in us, their ratios, and half the quartiles' distance of the "
+           "first\n%10s",
+           b->oob.world, cadre_comm_backend(b->comm), "bytes");
+    for (int way = 0; way < WAYS; way++)
+        printf(" %13s", way_names[way]);
+    printf(" %8s %8s %9s %9s\n", "reg/bare", "MPI/reg", "MPI/unreg", "gloo/reg");
+}
+
+static void set_up(struct bench *b, size_t largest, const char *gloo)
+{
+    must(collectives_mpi_join(&b->oob), "start it by mpirun");
+    must(cadre_comm_new(&b->oob, NULL, &b->comm), "communicator");
+    must(cadre_comm_new(&b->oob, &(cadre_comm_options){.backend = "mpi"}, &b->over_mpi), "mpi");
+    must(cadre_comm_alloc(b->comm, largest, (void **)&b->registered), "alloc");
+    b->mapped = find_mapped(b->comm);
+    b->plain = aligned_alloc(4096, (largest + 4095) / 4096 * 4096);
+    if (!b->plain)
+        must(CADRE_ENOMEM, "plain memory");
+    b->gloo = gloo && gloo_start(&b->oob, gloo);
 }
 
 int main(int argc, char **argv)
 {
     struct bench b = {0};
-    int json = 0, sizes = 0;
+    bool json = false;
+    int sizes = 0;
     double budget = 2;
-    size_t bytes[SIZES_MAX] = {4 << 10, 64 << 10, 1 << 20, 4000000, 16000000, 44000000, 100000000}, largest = 0;
+    const char *gloo = NULL;
+    size_t bytes[SIZES_MAX] = {4 << 10, 64 << 10, 256 << 10, 1 << 20, 4000000, 16000000, 44000000, 100000000};
+    size_t largest = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0)
-            json = 1;
+            json = true;
         else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
             budget = atof(argv[++i]);
+        else if (strcmp(argv[i], "--gloo") == 0 && i + 1 < argc)
+            gloo = argv[++i];
         else if (sizes < SIZES_MAX)
             bytes[sizes++] = strtoull(argv[i], NULL, 10);
     }
-    sizes = sizes ? sizes : 7;
+    sizes = sizes ? sizes : 8;
     for (int i = 0; i < sizes; i++)
         largest = bytes[i] > largest ? bytes[i] : largest;
-    must(collectives_mpi_join(&b.oob), "start it by mpirun");
-    must(cadre_comm_new(&b.oob, &(cadre_comm_options){.backend = "shm"}, &b.comm), "shm");
-    must(cadre_comm_new(&b.oob, &(cadre_comm_options){.backend = "mpi"}, &b.over_mpi), "mpi");
-    must(cadre_comm_alloc(b.comm, largest, (void **)&b.registered), "alloc");
-    b.mapped = find_mapped(b.comm);
-    b.plain = aligned_alloc(4096, (largest + 4095) / 4096 * 4096);
-    if (!b.plain)
-        return 1;
-    if (b.oob.rank == 0 && !json) {
-        printf("float32 sum, %d ranks; medians\n%10s", b.oob.world, "bytes");
-        for (int way = 0; way < WAYS; way++)
-            printf("  %14s", way_names[way]);
-        printf("   %s\n", "reg/bare  MPI/reg  MPI/unreg");
-    }
+    set_up(&b, largest, gloo);
+    if (b.oob.rank == 0 && !json)
+        print_heads(&b);
     for (int i = 0; i < sizes; i++) {
-        double medians[WAYS];
-        measure(&b, bytes[i], budget, medians);
+        struct figures figures;
+        measure(&b, bytes[i], budget, &figures);
         if (b.oob.rank == 0)
-            print(bytes[i], b.oob.world, medians, json);
+            print(&b, bytes[i], &figures, json);
     }
+    gloo_stop();
     cadre_comm_dealloc(b.comm, b.registered);
     free(b.plain);
     cadre_comm_free(b.over_mpi);
