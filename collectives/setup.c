@@ -238,6 +238,15 @@ static int check_arguments(const cadre_oob *oob, const cadre_comm_options *optio
     return CADRE_OK;
 }
 
+/* Seconds from the environment, where the options leave it open. */
+static double default_stall_s(void)
+{
+    const char *text = getenv("CADRE_STALL_S");
+    char *end;
+    double seconds = text && *text ? strtod(text, &end) : 0;
+    return seconds > 0 && seconds <= 1e9 && !*end ? seconds : 30;
+}
+
 int cadre_comm_new(const cadre_oob *oob, const cadre_comm_options *options, cadre_comm **out)
 {
     int status = check_arguments(oob, options, out);
@@ -254,7 +263,7 @@ int cadre_comm_new(const cadre_oob *oob, const cadre_comm_options *options, cadr
     comm->rank = oob->rank;
     comm->world = oob->world;
     comm->timeout_s = timeout_s;
-    comm->stall_s = options && options->stall_s > 0 ? options->stall_s : 30;
+    comm->stall_s = options && options->stall_s > 0 ? options->stall_s : default_stall_s();
     *out = comm;
     return CADRE_OK;
 }

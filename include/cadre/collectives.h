@@ -67,16 +67,17 @@ typedef struct cadre_oob {
 
 typedef struct cadre_comm_options {
     size_t size;         /* sizeof(cadre_comm_options) of the caller; 0 for this version */
-    const char *backend; /* "self", "shm", "mpi", ...; NULL: the highest score */
+    const char *backend; /* "self", "shm", "hier", "mpi", ...; NULL: the highest score */
     double timeout_s;    /* deadline of every operation; 0: 1800 */
-    double stall_s;      /* after this long a waiting rank logs who is missing; 0: 30 */
+    double stall_s;      /* after this long a waiting rank logs who is missing; 0: what CADRE_STALL_S says, or 30 */
 } cadre_comm_options;
 
 /**
  * Make a communicator: all ranks of `oob` call it and either all succeed or all fail. `options` may be NULL. `oob` is
  * copied; its user pointer must live as long as the communicator. oob with world 1 needs no all_gather. CADRE_EINVAL,
  * CADRE_ENOTSUP (no such backend, or it does not work here), CADRE_ETIMEDOUT, CADRE_EPEER, CADRE_EMISMATCH (the ranks
- * ask for different backends).
+ * ask for different backends). For tests, a CADRE_HOST_ID in the environment stands for the host's name, so that one
+ * machine can be several hosts.
  */
 CADRE_API int cadre_comm_new(const cadre_oob *oob, const cadre_comm_options *options, cadre_comm **out);
 

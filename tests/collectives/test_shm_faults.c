@@ -6,6 +6,7 @@
 #include "ranks.h"
 
 #include <dirent.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,7 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -325,19 +328,21 @@ static void count_warning(cadre_log_level level, const char *room, const char *l
 {
     (void)user;
     (void)room;
-    if (level == CADRE_LOG_WARN && strstr(line, "bucket 7") && strstr(line, "rank 1"))
+    if (level == CADRE_LOG_WARN && strstr(line, "all_reduce of bucket 7: after 0.1 s still waiting for rank 1 (pid ") &&
+        strstr(line, "); there: ranks 0, 2-3"))
         warnings++;
 }
 
 static void stall(const cadre_oob *oob, void *user)
 {
+    float data = 1;
     (void)user;
     cadre_comm *comm = join(oob, 30);
     cadre_log_set(count_warning, NULL, CADRE_LOG_WARN);
     cadre_comm_label(comm, "bucket 7");
     if (oob->rank == VICTIM)
-        base_sleep_ns(400000000);
-    CHECK(cadre_barrier(comm) == CADRE_OK);
+        base_sleep_ns(600000000);
+    CHECK(cadre_all_reduce(comm, &data, 1, CADRE_FLOAT32, CADRE_SUM) == CADRE_OK && data == 4);
     CHECK(warnings == (oob->rank == VICTIM ? 0 : 1));
     cadre_comm_free(comm);
 }
@@ -346,17 +351,91 @@ static void test_stall(void **state)
 {
     (void)state;
     watchdog("a stall", 60);
-    ranks_run(PROCESSES, 2, -1, stall, NULL);
+    ranks_run(PROCESSES, 4, -1, stall, NULL);
+}
+
+/* The same by the environment, and at the deadline an error in the same words. */
+static void stall_by_environment(const cadre_oob *oob, void *user)
+{
+    (void)user;
+    cadre_comm *comm = NULL;
+    cadre_comm_options options = {.backend = "shm", .timeout_s = 1};
+    CHECK(cadre_comm_new(oob, &options, &comm) == CADRE_OK);
+    cadre_log_set(count_warning, NULL, CADRE_LOG_WARN);
+    cadre_comm_label(comm, "bucket 7");
+    float data = 1;
+    if (oob->rank != VICTIM) {
+        CHECK(cadre_all_reduce(comm, &data, 1, CADRE_FLOAT32, CADRE_SUM) == CADRE_ETIMEDOUT);
+        CHECK(warnings == 1);
+        CHECK(strstr(cadre_error_message(), "bucket 7: deadline passed: after 1.") &&
+              strstr(cadre_error_message(), "s still waiting for rank 1 (pid ") &&
+              strstr(cadre_error_message(), "); there: ranks 0, 2-3"));
+    } else {
+        base_sleep_ns(1500000000);
+    }
+    cadre_comm_free(comm);
+}
+
+static void test_stall_by_environment(void **state)
+{
+    (void)state;
+    watchdog("a stall", 60);
+    assert_int_equal(setenv("CADRE_STALL_S", "0.1", 1), 0);
+    ranks_run(PROCESSES, 4, -1, stall_by_environment, NULL);
+    unsetenv("CADRE_STALL_S");
+}
+
+/* A /dev/shm that is too small for the files in it: words, not SIGBUS. */
+static void small_dev_shm(const cadre_oob *oob, void *user)
+{
+    (void)user;
+    base_fault_set("memfd:1+");
+    cadre_comm *comm = join(oob, 30);
+    void *memory = NULL;
+    CHECK(cadre_comm_alloc(comm, 32 << 20, &memory) == CADRE_ENOSPC && !memory);
+    CHECK(strstr(cadre_error_message(), "reserve 33554432 bytes of shared memory"));
+    CHECK(cadre_comm_alloc(comm, LARGE, &memory) == CADRE_OK);
+    memset(memory, 1, LARGE);
+    CHECK(cadre_barrier(comm) == CADRE_OK);
+    cadre_comm_dealloc(comm, memory);
+    cadre_comm_free(comm);
+}
+
+static void test_small_dev_shm(void **state)
+{
+    (void)state;
+    watchdog("a small /dev/shm", 60);
+    pid_t child = fork(); /* with a view of its own of what is mounted */
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+            mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=24m") != 0)
+            _exit(77);
+        ranks_run(PROCESSES, 2, -1, small_dev_shm, NULL);
+        _exit(0);
+    }
+    int ended = 0;
+    waitpid(child, &ended, 0);
+    if (WIFEXITED(ended) && WEXITSTATUS(ended) == 77)
+        skip(); /* not root */
+    assert_int_equal(ended, 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_failed_setup), cmocka_unit_test(test_short_of_memory),
-        cmocka_unit_test(test_disagree),     cmocka_unit_test(test_by_files),
-        cmocka_unit_test(test_cancelled),    cmocka_unit_test(test_stall),
-        cmocka_unit_test(test_crowd),        cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_stopped),      cmocka_unit_test(test_nothing_left_behind),
+        cmocka_unit_test(test_failed_setup),
+        cmocka_unit_test(test_short_of_memory),
+        cmocka_unit_test(test_disagree),
+        cmocka_unit_test(test_by_files),
+        cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_stall),
+        cmocka_unit_test(test_stall_by_environment),
+        cmocka_unit_test(test_small_dev_shm),
+        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_nothing_left_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
