@@ -129,7 +129,8 @@ static int settle(tuner_trial *trial, bool left)
     }
     if (decision == CADRE_DECIDE_STOP)
         return trial_end(trial, CADRE_ENDED_PRUNED, "");
-    if (decision == CADRE_DECIDE_GO_ON && left && tuner->interrupted)
+    bool unheard = core_closed(tuner->core) && core_get(tuner->core, trial->number)->reports == 0; /* the sweep ended before its first report */
+    if (decision == CADRE_DECIDE_GO_ON && left && (tuner->interrupted || unheard))
         return tracking_trial_note(tuner->store, trial_row(trial), "paused"); /* it goes on when the experiment is resumed */
     return trial_end(trial, CADRE_ENDED_COMPLETE, "");
 }
