@@ -98,10 +98,29 @@ CADRE_API extern const cadre_searcher_table cadre_searcher_tpe;
 CADRE_API extern const cadre_searcher_table cadre_searcher_sobol;
 CADRE_API extern const cadre_searcher_table cadre_searcher_halton;
 
+/** How CMA-ES goes on when a run has converged. */
+typedef enum cadre_cmaes_restarts {
+    CADRE_CMAES_BIPOP = 0, /* larger and larger generations, and small runs between them */
+    CADRE_CMAES_NONE,      /* it does not */
+    CADRE_CMAES_IPOP,      /* larger and larger generations */
+} cadre_cmaes_restarts;
+
+/** Covariance matrix adaptation; tuner/search/cma.c tells which. */
+typedef struct cadre_cmaes_options {
+    size_t size;   /* sizeof(cadre_cmaes_options) */
+    int popsize;   /* candidates of a generation; 0: 4 + 3 ln(dimensions) */
+    double sigma;  /* first standard deviation, as a share of each range (on its scale); 0: 1/6 */
+    int startup;   /* so many points of a Sobol sequence first, of which the best tenth says where to begin; 0: none, it
+                      begins in the middle */
+    cadre_cmaes_restarts restarts; /* in JSON "bipop", "none", "ipop" */
+    int lr_adapt;                  /* 1: learning rates that fall with noise */
+} cadre_cmaes_options;
+CADRE_API extern const cadre_searcher_table cadre_searcher_cmaes;
+
 /** Which searcher, and what is put around it. Zero is random search. Borrowed during cadre_searcher_new only. */
 typedef struct cadre_search {
     const cadre_searcher_table *table; /* NULL: the one of `name` */
-    const char *name;                  /* of the registry: "random", "grid", "tpe", "sobol", "halton"; NULL: "random" */
+    const char *name;                  /* of the registry: "random", "grid", "tpe", "sobol", "halton", "cmaes"; NULL: "random" */
     const void *options;
     const char *json;
     int max_concurrent; /* at most so many trials run at once, then CADRE_LATER; 0: no limit */
@@ -115,6 +134,7 @@ typedef struct cadre_search {
 #define CADRE_SEARCH_GRID   CADRE_GRID_SEARCH()
 #define CADRE_SEARCH_TPE    CADRE_TPE()
 #define CADRE_SEARCH_SOBOL  ((cadre_search){.table = &cadre_searcher_sobol})
+#define CADRE_SEARCH_CMAES  CADRE_CMAES()
 #define CADRE_SEARCH_HALTON ((cadre_search){.table = &cadre_searcher_halton})
 #define CADRE_GRID_SEARCH(...)                                                                                         \
     ((cadre_search){.table = &cadre_searcher_grid,                                                                     \
@@ -122,6 +142,10 @@ typedef struct cadre_search {
 #define CADRE_TPE(...)                                                                                                 \
     ((cadre_search){.table = &cadre_searcher_tpe,                                                                      \
                     .options = &(const cadre_tpe_options){.size = sizeof(cadre_tpe_options), __VA_ARGS__}})
+
+#define CADRE_CMAES(...)                                                                                               \
+    ((cadre_search){.table = &cadre_searcher_cmaes,                                                                    \
+                    .options = &(const cadre_cmaes_options){.size = sizeof(cadre_cmaes_options), __VA_ARGS__}})
 
 /** The table of that name; NULL when there is none. Static. */
 CADRE_API const cadre_searcher_table *cadre_searcher_by_name(const char *name);

@@ -7,6 +7,7 @@ static const search_case grid = {.search = {.name = "grid"}, .finite = true};
 static const search_case tpe = {.search = {.name = "tpe"}};
 static const search_case sobol = {.search = {.name = "sobol"}};
 static const search_case halton = {.search = {.name = "halton"}};
+static const search_case cmaes = {.search = {.name = "cmaes"}};
 static const search_case limited = {.search = {.name = "tpe", .max_concurrent = 3}};
 static const search_case repeated = {.search = {.name = "tpe", .repeats = 3}};
 static const search_case repeated_grid = {.search = {.name = "grid", .repeats = 3}, .finite = true};
@@ -318,6 +319,7 @@ int main(void)
         SEARCH_CONTRACT(tpe),
         SEARCH_CONTRACT(sobol),
         SEARCH_CONTRACT(halton),
+        SEARCH_CONTRACT(cmaes),
         SEARCH_CONTRACT(limited),
         SEARCH_CONTRACT(repeated),
         SEARCH_CONTRACT(repeated_grid),

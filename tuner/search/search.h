@@ -7,7 +7,7 @@
 #include <math.h>
 
 /* Streams of random numbers by purpose, mixed with the number of the ask. */
-enum { SEARCH_STREAM_SAMPLE = 1, SEARCH_STREAM_POINTS = 2, SEARCH_STREAM_TPE = 3, SEARCH_STREAM_QMC = 4 };
+enum { SEARCH_STREAM_SAMPLE = 1, SEARCH_STREAM_POINTS = 2, SEARCH_STREAM_TPE = 3, SEARCH_STREAM_QMC = 4, SEARCH_STREAM_CMA = 5 };
 
 /* A searcher as a wrapper sees it. */
 typedef struct search_layer {
@@ -24,7 +24,13 @@ int search_points_new(search_layer inner, const cadre_space *space, uint64_t see
 /* One option of a searcher: its name, and where it stands in the struct. */
 typedef struct search_option {
     const char *name;
-    enum { SEARCH_OPTION_INT, SEARCH_OPTION_INT64, SEARCH_OPTION_DOUBLE } kind;
+    enum {
+        SEARCH_OPTION_INT,
+        SEARCH_OPTION_INT64,
+        SEARCH_OPTION_DOUBLE,
+        SEARCH_OPTION_ENUM, /* in JSON a name: what it may be stands in the lines that follow, */
+        SEARCH_OPTION_VALUE /* each with the name, and the value as `low` */
+    } kind;
     size_t offset;
     double low, high; /* what it may be, besides 0 */
 } search_option;

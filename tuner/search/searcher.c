@@ -15,6 +15,7 @@ static const cadre_searcher_table *const registry[] = {
     &cadre_searcher_tpe,
     &cadre_searcher_sobol,
     &cadre_searcher_halton,
+    &cadre_searcher_cmaes,
 };
 #define REGISTERED ((int)(sizeof registry / sizeof *registry))
 
