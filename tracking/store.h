@@ -90,6 +90,11 @@ int tracking_trial_add(tracking_store *store, int64_t experiment, const tracking
  */
 int tracking_trial_finish(tracking_store *store, int64_t trial, tracking_state state, bool has_value, double value,
                           const char *reason);
+/**
+ * Take in a trial that another program (Optuna) has added while nobody had the store: its params come to be among ours, and if it is unfinished it
+ * becomes a FAIL, since from now on only this process writes. `*last_step`: of its intermediate values, 0 for none. Again is fine.
+ */
+int tracking_adopt(tracking_store *store, int64_t trial, int64_t *last_step);
 /** Our own finer state beside Optuna's: "starting", "running", "paused", "restarting", ... (cadre_trials). */
 int tracking_trial_note(tracking_store *store, int64_t trial, const char *detail);
 

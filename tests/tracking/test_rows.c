@@ -1,6 +1,7 @@
 /* What the calls leave in the tables, and what reading gives back. */
 #include "base/clock.h"
 #include "helpers.h"
+#include "tracking/view.h"
 
 #include <math.h>
 #include <sqlite3.h>
@@ -104,6 +105,52 @@ static void test_going_on(void **state)
     assert_status(tracking_event(store, experiment, 0, "bad", "{", &sequence), CADRE_EINVAL);
     assert_status(tracking_event(store, experiment, 0, "", "{}", &sequence), CADRE_EINVAL);
     assert_int_equal(sequence, 2);
+}
+
+static int take_param(const char *name, const char *json, void *user)
+{
+    char *text = user;
+    snprintf(text + strlen(text), 200 - strlen(text), "%s=%s ", name, json);
+    return 0;
+}
+
+/* What Optuna added while nobody had the file: rows as it writes them. */
+static void test_adopted(void **state)
+{
+    (void)state;
+    char text[200] = "";
+    int64_t own = add_trial(), step = -1;
+    tracking_trial row;
+    tracking_close(store);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(helpers_store(), &db), SQLITE_OK);
+    const char *rows = "INSERT INTO trials (trial_id, number, study_id, state) VALUES (2, 1, 1, 'COMPLETE'), (3, 2, 1, 'RUNNING');"
+                       "INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES (2, 0, 0.25, 'FINITE');"
+                       "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type) VALUES (2, 1, 1, 'FINITE'), (2, 7, "
+                       "0.25, 'FINITE');"
+                       "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES "
+                       "(2, 'lr', 0.1, '{\"name\": \"FloatDistribution\", \"attributes\": {\"step\": null, \"low\": 0.0, \"high\": 1.0, \"log\": false}}'),"
+                       "(2, 'n', 3.0, '{\"name\": \"IntDistribution\", \"attributes\": {\"log\": false, \"step\": 1, \"low\": 1, \"high\": 9}}'),"
+                       "(2, 'k', 1.0, '{\"name\": \"CategoricalDistribution\", \"attributes\": {\"choices\": [\"a\", \"b\"]}}')";
+    assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_ok(tracking_open(helpers_store(), &store));
+    assert_ok(tracking_experiment(store, "first", "loss", TRACKING_MINIMIZE, &experiment));
+    for (int again = 0; again < 2; again++) {
+        assert_ok(tracking_adopt(store, 2, &step));
+        assert_int_equal(step, 7);
+    }
+    assert_ok(tracking_each_param(store, 2, take_param, text));
+    assert_string_equal(text, "lr=0.1 n=3 k=\"b\" ");
+    assert_ok(tracking_adopt(store, 3, &step));
+    assert_int_equal(step, 0);
+    assert_ok(tracking_get_trial(store, 3, &row));
+    assert_int_equal(row.state, TRACKING_FAIL);
+    assert_string_equal(row.reason, "another program added it and left it unfinished");
+    assert_ok(tracking_get_trial(store, 2, &row));
+    assert_true(row.state == TRACKING_COMPLETE && row.value == 0.25);
+    assert_true(own == 1 && add_trial() == 4);
+    assert_status(tracking_adopt(store, 99, &step), CADRE_ENOENT);
 }
 
 static void test_trial_ends(void **state)
@@ -417,7 +464,7 @@ int main(void)
         WITH_STORE(test_restart),     WITH_STORE(test_objective_set_later),
         WITH_STORE(test_checkpoints), WITH_STORE(test_walk),
         WITH_STORE(test_due),         WITH_STORE(test_busy),
-        WITH_STORE(test_short_log),
+        WITH_STORE(test_short_log),   WITH_STORE(test_adopted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
