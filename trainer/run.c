@@ -601,6 +601,7 @@ int run_attempt_end(trainer_run *run, const run_ending *ending)
     if (!run->attempt_open)
         return CADRE_OK;
     run->attempt_open = false;
+    run_files_close_result(run);
     int status = CADRE_OK;
     if (ending->rank >= 0) /* it failed before it reported anything: also worth a record */
         status = record_attempt(run);
@@ -655,6 +656,7 @@ int run_tick(trainer_run *run, int *due_ms)
 
 void run_close(trainer_run *run)
 {
+    run_files_close_result(run);
     if (!run->wants_durable)
         tracking_close(run->store);
     free(run->directory);

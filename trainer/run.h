@@ -44,6 +44,9 @@ typedef struct trainer_run {
     char restore_directory[1200];
 
     int64_t report, step; /* the last ones recorded */
+    bool result_open;      /* result.json */
+    int result_fd;
+    int64_t result_nbytes; /* of its whole lines */
     int64_t next_checkpoint;
     int refused; /* the first error of the record itself, which would come again; CADRE_OK: none */
     double objective_value;

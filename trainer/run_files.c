@@ -73,6 +73,7 @@ static char *result_path(const trainer_run *run) { return base_path_join(run->tr
 
 int run_files_roll_back(trainer_run *run, int64_t report)
 {
+    run_files_close_result(run);
     char *path = result_path(run);
     base_buffer lines = {0};
     int status = path ? CADRE_OK : CADRE_ENOMEM;
@@ -99,6 +100,28 @@ int run_files_roll_back(trainer_run *run, int64_t report)
     return status;
 }
 
+/* Opened once an attempt: some programs report as fast as they can. */
+static int open_result(trainer_run *run)
+{
+    if (run->result_open)
+        return CADRE_OK;
+    char *path = result_path(run);
+    int status = path ? base_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600, &run->result_fd) : base_error(CADRE_ENOMEM, "out of memory for a report");
+    free(path);
+    if (status != CADRE_OK)
+        return status;
+    run->result_open = true;
+    run->result_nbytes = lseek(run->result_fd, 0, SEEK_END);
+    return CADRE_OK;
+}
+
+void run_files_close_result(trainer_run *run)
+{
+    if (run->result_open)
+        base_close(run->result_fd);
+    run->result_open = false;
+}
+
 int run_files_append_result(trainer_run *run, int64_t report, int64_t step, const cadre_metric *metrics, int count)
 {
     json_t *row = json_pack("{s:I, s:I, s:i}", "report", (json_int_t)report, "step", (json_int_t)step, "attempt", run->attempt);
@@ -110,21 +133,19 @@ int run_files_append_result(trainer_run *run, int64_t report, int64_t step, cons
     json_decref(values);
     char *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
     char *line = text ? base_sprintf("%s\n", text) : NULL;
-    char *path = result_path(run);
-    int fd = -1;
-    int status = line && path ? base_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600, &fd) : base_error(CADRE_ENOMEM, "out of memory for a report");
+    int status = line ? open_result(run) : base_error(CADRE_ENOMEM, "out of memory for a report");
     if (status == CADRE_OK) {
-        off_t before = lseek(fd, 0, SEEK_END);
-        status = base_write_all(fd, line, strlen(line), path);
-        if (status != CADRE_OK && ftruncate(fd, before) != 0)
-            base_log(CADRE_LOG_WARN, "trainer", "%s ends with a torn line", path);
+        size_t nbytes = strlen(line);
+        status = base_write_all(run->result_fd, line, nbytes, "result.json");
+        if (status == CADRE_OK)
+            run->result_nbytes += (int64_t)nbytes;
+        else if (ftruncate(run->result_fd, run->result_nbytes) != 0)
+            base_log(CADRE_LOG_WARN, "trainer", "%s/result.json ends with a torn line", run->trial_directory);
     }
-    base_close(fd);
-    free(path);
     free(line);
     free(text);
     json_decref(row);
-    return status;
+    return status == CADRE_OK ? status : base_wrap(status, "record a report in %s", run->trial_directory);
 }
 
 /* Is `a` worth more than `b`? By score where one is asked for (none and NaN last), else the newer. */

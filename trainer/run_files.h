@@ -13,6 +13,8 @@ int run_files_sweep(trainer_run *run);
 /** Drop the lines of result.json after report `report`. */
 int run_files_roll_back(trainer_run *run, int64_t report);
 int run_files_append_result(trainer_run *run, int64_t report, int64_t step, const cadre_metric *metrics, int count);
+/** Let go of result.json, which stays open from report to report. */
+void run_files_close_result(trainer_run *run);
 /** Delete the checkpoints that checkpoint.keep does not keep; first from the record, then (the trial's own) from the disk. */
 int run_files_prune(trainer_run *run);
 /** Fill best_checkpoint and last_checkpoint of the result. */

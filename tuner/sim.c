@@ -172,11 +172,8 @@ int tuner_simulate(tuner *tuner)
         status = step(&sim);
         if (status == CADRE_OK)
             status = fill(&sim);
-        int due = tracking_commit_due_ms(tuner->store);
-        if (status == CADRE_OK && due == 0) {
-            status = tracking_commit(tuner->store, tuner->wants_durable);
-            tuner->wants_durable = false;
-        }
+        if (status == CADRE_OK && tracking_commit_due_ms(tuner->store) == 0)
+            status = tracking_commit(tuner->store, false); /* only the last one waits for the disk: what is lost can be simulated again */
     }
     free(sim.heap);
     return status == CADRE_OK && tuner->status != CADRE_OK ? base_error(tuner->status, "%s", tuner->message) : status;
