@@ -51,6 +51,7 @@ int cli_export(int argc, char **argv);
 int cli_rm(int argc, char **argv);
 int cli_report(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_logs(int argc, char **argv);
 
 /* ---- table.c: columns that are aligned on a terminal, separated by tabs when piped ---- */
 
@@ -160,6 +161,11 @@ const char *cli_state_name(tracking_state state); /* "running" */
 bool cli_is_best(const tracking_checkpoint *list, int count, int at, tracking_direction direction);
 json_t *cli_experiment_json(tracking_store *store, const char *path, const tracking_experiment_row *experiment,
                             const cli_show_options *options);
+
+/* ---- logs.c: what workers printed ---- */
+
+/** Print the last `lines` lines that rank `rank` wrote to its log in that attempt, each after "    "; nothing where there is none. `path`: of the store. */
+void cli_log_tail(const char *path, int64_t trial_number, int rank, int attempt, int lines);
 
 /* ---- machine.c: what the machine has ---- */
 

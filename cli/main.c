@@ -88,6 +88,13 @@ static const struct {
      "  --json             an object a line: op, backend, ranks, size_bytes, count, time_us, algbw_gbs, busbw_gbs, wrong, ...\n\n"
      "Times are of the slowest rank, the median over operations. Sizes and bandwidths are those of nccl-tests; \"wrong\" counts elements\n"
      "that are not what they should be, and with any the exit code is 1.\n"},
+    {"logs", cli_logs, "logs RUN [--trial N] [--rank N] [--last N] [-f] [--storage DIR]", "print what the workers of a run printed",
+     "  --trial N      the trial with that number (default: the newest)\n"
+     "  --rank N       that worker's alone (default: all, each line with its rank where there are several)\n"
+     "  --last N       the last N lines of each\n"
+     "  -f, --follow   go on as more is printed, until the run ends\n"
+     "  --storage DIR  where experiments are looked for by name (default: runs)\n\n"
+     "A line \"---- attempt N ----\" stands where a group was started again.\n"},
     {"info", cli_info, "info [--json]", "show what is built in and what this machine has",
      "  --json  as JSON, for scripts\n"},
 };

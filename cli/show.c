@@ -227,7 +227,42 @@ static int show_events(tracking_store *store, int64_t experiment, int64_t trial)
 
 static const char *detail_of(const tracking_trial *trial) { return *trial->reason ? trial->reason : trial->detail; }
 
-static int show_trial(tracking_store *store, const tracking_trial *trial, tracking_direction direction,
+/* Below the table of attempts: what those that failed printed last, and how long nothing was trained after them. */
+struct failures {
+    const char *path;
+    int64_t trial_number;
+};
+
+enum { LOG_LINES = 5 };
+
+static int show_log(const tracking_attempt_row *row, void *user)
+{
+    const struct failures *failures = user;
+    bool failed = strcmp(row->cause, "failed") == 0 || strcmp(row->cause, "killed") == 0 || strcmp(row->cause, "hung") == 0;
+    if (failed && row->rank >= 0)
+        cli_log_tail(failures->path, failures->trial_number, row->rank, row->attempt, strcmp(row->cause, "hung") == 0 ? 4 * LOG_LINES : LOG_LINES);
+    return CADRE_OK;
+}
+
+static int show_recovery(const tracking_event_row *row, void *user)
+{
+    json_t *value = strcmp(row->kind, "recovered") == 0 ? json_loads(row->json, 0, NULL) : NULL;
+    (void)user;
+    if (value)
+        printf("  attempt %lld trained again %.2f s after the failure was noticed\n", (long long)json_integer_value(json_object_get(value, "attempt")),
+               json_number_value(json_object_get(value, "seconds")));
+    json_decref(value);
+    return CADRE_OK;
+}
+
+static int show_failures(tracking_store *store, const char *path, int64_t experiment, const tracking_trial *trial)
+{
+    struct failures failures = {path, trial->number};
+    int status = tracking_each_attempt(store, trial->id, show_log, &failures);
+    return status == CADRE_OK && trial->attempts > 1 ? tracking_each_event(store, experiment, trial->id, show_recovery, NULL) : status;
+}
+
+static int show_trial(tracking_store *store, const char *path, const tracking_trial *trial, tracking_direction direction,
                       const cli_show_options *options)
 {
     char started[32], ended[32], value[32];
@@ -244,6 +279,9 @@ static int show_trial(tracking_store *store, const tracking_trial *trial, tracki
         cli_table_print_titled(params, "params");
         cli_table_print_titled(attempts, "attempts");
         params = attempts = NULL;
+        status = show_failures(store, path, trial->experiment, trial);
+    }
+    if (status == CADRE_OK) {
         status = show_metrics(store, trial, options);
     }
     if (status == CADRE_OK)
@@ -321,7 +359,7 @@ static int show_experiment(tracking_store *store, const char *path, const tracki
     if (status == CADRE_OK)
         show_head(path, row);
     if (status == CADRE_OK && trials.count == 1)
-        status = show_trial(store, &trials.last, row->direction, options);
+        status = show_trial(store, path, &trials.last, row->direction, options);
     else if (status == CADRE_OK && trials.count) {
         putchar('\n');
         cli_table_print(trials.table, 0);

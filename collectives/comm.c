@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "progress.h"
 #include "reduce.h"
 
 #include <stdio.h>
@@ -70,6 +71,8 @@ int collectives_usable(cadre_comm *comm)
 
 int collectives_outcome(cadre_comm *comm, int status)
 {
+    if (status >= 0 && comm->on_progress)
+        comm->on_progress(comm->on_progress_user);
     if (status < 0 && status != CADRE_EINVAL && !comm->broken) {
         comm->broken = status;
         snprintf(comm->broken_text, sizeof comm->broken_text, "%s", cadre_error_message());
@@ -82,6 +85,12 @@ void collectives_set_clock(const cadre_comm *comm, collectives_op *op)
     op->started_ns = base_now_ns();
     op->stall_ns = op->started_ns + (int64_t)(comm->stall_s * 1e9);
     op->deadline_ns = op->started_ns + (int64_t)(comm->timeout_s * 1e9);
+}
+
+void collectives_on_progress(cadre_comm *comm, void (*call)(void *user), void *user)
+{
+    comm->on_progress = call;
+    comm->on_progress_user = user;
 }
 
 int collectives_check(const cadre_comm *comm, const char *call, const void *data, size_t count, cadre_dtype dtype,

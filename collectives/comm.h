@@ -20,6 +20,8 @@ struct cadre_comm {
     char label[COLLECTIVES_LABEL];
     bool wish;  /* to leave, of this rank; rides on the next gradient sync (wish.c) */
     int agreed; /* what the last sync brought back: 0 nothing yet, 1 nobody, 2 somebody wishes to leave */
+    void (*on_progress)(void *user); /* progress.h */
+    void *on_progress_user;
     cadre_request *head, *tail; /* requests not complete, oldest first; only the head is known to the backend */
 };
 

@@ -75,7 +75,7 @@ static int record_end(trainer_run *run, int status)
     run_ending ending = {status < 0 ? "failed" : status == CADRE_STOP ? "stopped" : "finished", status < 0 ? 0 : -1, "", status < 0, 0, message};
     int allowed = run->trainer->failure.max_failures;
     int recorded = run_attempt_end(run, &ending);
-    if (recorded == CADRE_OK && status < 0 && (allowed < 0 || run->attempt <= allowed)) { /* started again, it goes on */
+    if (recorded == CADRE_OK && status < 0 && run->refused == CADRE_OK && (allowed < 0 || run->attempt <= allowed)) { /* started again, it goes on */
         recorded = tracking_trial_note(run->store, run->trial, "interrupted");
         if (recorded == CADRE_OK)
             recorded = tracking_commit(run->store, true);

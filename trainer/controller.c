@@ -82,7 +82,7 @@ static json_t *on_hello(trainer_group *group, int rank)
 static bool may_restart(const struct controller *controller, int status)
 {
     int allowed = controller->run->trainer->failure.max_failures;
-    return status == CADRE_ETRAIN && !controller->stopping && (allowed < 0 || controller->failures <= allowed);
+    return status == CADRE_ETRAIN && controller->run->refused == CADRE_OK && !controller->stopping && (allowed < 0 || controller->failures <= allowed);
 }
 
 static void on_end(trainer_group *group, const group_outcome *outcome)

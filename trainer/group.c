@@ -21,13 +21,15 @@
 enum { TICK_MS = 100, TERM_GRACE_S = 5, OUTPUT_LIMIT = 64 << 20 };
 
 /* A worker that fails because a peer was lost says so before the peer's death may be known: so long its word is not taken for the reason. */
-static const double VERDICT_S = 0.3, EXIT_TOLD_S = 5.0, EXIT_AFTER_DONE_S = 30.0;
+static const double VERDICT_S = 0.3, STACKS_S = 0.3, EXIT_TOLD_S = 5.0, EXIT_AFTER_DONE_S = 30.0;
 
 int group_open_log(const trainer_group *group, int rank, int *fd)
 {
     char *path = base_sprintf("%s/rank%d.log", group->directory, rank);
     int status = path ? base_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600, fd) : CADRE_ENOMEM;
     free(path);
+    if (status == CADRE_OK && group->attempt > 0)
+        (void)dprintf(*fd, GROUP_LOG_MARK "\n", group->attempt); /* what a full disk keeps out of the log is no reason not to train */
     return status;
 }
 
@@ -168,7 +170,7 @@ static void look_at(trainer_group *group)
         bad |= died || failed;
         own_reason |= failed && !worker->second_hand;
     }
-    if (bad && !group->ending) {
+    if (bad && !group->ending && group->stacks_until == 0) {
         if (own_reason || exited == group->world)
             judge(group);
         else if (group->verdict_at == 0)
@@ -198,10 +200,20 @@ static bool is_stopped(const trainer_worker *worker)
     return name_end && (strncmp(name_end, ") T", 3) == 0 || strncmp(name_end, ") t", 3) == 0);
 }
 
+/* Every worker writes its stack to its log (worker.c takes SIGUSR2); a stopped one has to go on for it. */
+static void ask_for_stacks(trainer_group *group, double now)
+{
+    group->stacks_until = now + STACKS_S;
+    group->launcher->signal(group->launcher, group, SIGUSR2);
+    for (int rank = 0; rank < group->world; rank++)
+        if (!group->workers[rank].done && is_stopped(&group->workers[rank]))
+            kill(group->workers[rank].pid, SIGCONT);
+}
+
 static void check_hang(trainer_group *group, double now)
 {
     double timeout = group->trainer->failure.hang_timeout_s;
-    if (timeout < 0 || group->ending)
+    if (timeout < 0 || group->ending || group->stacks_until > 0)
         return;
     if (timeout == 0)
         timeout = 600;
@@ -223,7 +235,8 @@ static void check_hang(trainer_group *group, double now)
     double since = group->workers[rank].last_seen;
     snprintf(detail, sizeof detail, "rank %d made no progress for %.0f s%s", rank, since > 0 ? now - since : timeout,
              is_stopped(&group->workers[rank]) ? " (its process is stopped)" : "");
-    group_kill(group, CADRE_ETRAIN, "hung", rank, detail);
+    set_outcome(group, CADRE_ETRAIN, "hung", rank, 0, 0, detail);
+    ask_for_stacks(group, now);
 }
 
 /* Is a worker gone without its exit having been told, and so how it ended? mpirun takes its time. */
@@ -242,6 +255,8 @@ static void on_tick(uv_timer_t *timer)
     if (group->verdict_at > 0 && !group->ending && now >= group->verdict_at + (exit_is_due(group) ? EXIT_TOLD_S : 0))
         judge(group);
     check_hang(group, now);
+    if (group->stacks_until > 0 && now >= group->stacks_until)
+        begin_end(group);
     if (!group->leaving || group->ending || now < group->leave_deadline)
         return;
     if (group->leave_stage++ == 0) {
@@ -379,6 +394,8 @@ static int take_message(trainer_worker *worker, const json_t *message)
         look_at(group);
         return CADRE_OK;
     }
+    if (message_is(message, "alive"))
+        return CADRE_OK;
     if (worker->rank != 0 && !message_is(message, "beat"))
         return base_error(CADRE_EPROTO, "rank %d sends \"%s\", which only rank 0 may", worker->rank, message_kind(message));
     json_t *reply = NULL;

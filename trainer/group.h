@@ -87,6 +87,7 @@ struct trainer_group {
     int leave_stage;       /* 0: asked, 1: SIGTERM sent (or not needed: all are done), 2: SIGKILL sent */
     double leave_deadline; /* base_now() of the next stage */
     double verdict_at;     /* a first, perhaps second-hand, failure is settled then; 0: none */
+    double stacks_until;   /* it hangs and is writing its stacks; it is ended then; 0: no */
     group_outcome outcome;
     json_t *gathering;     /* parts of the out-of-band all-gather under way, by rank */
     int64_t gather_sequence;
@@ -111,6 +112,9 @@ int group_connect(trainer_group *group, int rank, int fd);
 int group_connect_with(trainer_group *group, int rank, int fd, const base_buffer *first);
 /** The worker's process is gone. */
 void group_exited(trainer_group *group, int rank, int wait_status);
+/** The line in a log at which a restarted attempt begins; the first has none. */
+#define GROUP_LOG_MARK "---- attempt %d ----"
+
 /** Open the worker's log file, appending. */
 int group_open_log(const trainer_group *group, int rank, int *fd);
 

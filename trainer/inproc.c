@@ -39,7 +39,8 @@ static void note_interrupt(int number)
     session_leave_signal = 1;
 }
 
-static const int SIGNALS[4] = {SIGINT, SIGTERM, SIGUSR1, SIGPIPE}; /* that a worker takes over, and this process gets back */
+enum { SIGNAL_COUNT = 5 };
+static const int SIGNALS[SIGNAL_COUNT] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE}; /* that a worker takes over, and this process gets back */
 
 static int train_once(trainer_run *run)
 {
@@ -63,8 +64,8 @@ int fit_inproc(trainer_run *run)
 {
     int failures = 0, allowed = run->trainer->failure.max_failures, status, recorded;
     char message[600];
-    struct sigaction was[4];
-    for (int i = 0; i < 4; i++)
+    struct sigaction was[SIGNAL_COUNT];
+    for (int i = 0; i < SIGNAL_COUNT; i++)
         sigaction(SIGNALS[i], NULL, &was[i]);
     session_leave_signal = 0;
     sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)}, NULL);
@@ -79,7 +80,7 @@ int fit_inproc(trainer_run *run)
         if (again)
             progress_say(&run->progress, "attempt %d failed: %s; starting again", run->attempt - 1, message);
     } while (again);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < SIGNAL_COUNT; i++)
         sigaction(SIGNALS[i], &was[i], NULL);
     if (status >= 0 && recorded != CADRE_OK) {
         status = recorded;

@@ -3,10 +3,11 @@
  * is dropped. Doubles that JSON cannot say are the strings "nan", "inf", "-inf".
  *
  *   worker to controller                                   controller to worker
- *     hello     rank pid host                                start    world config directory threads restore report sync gpus ...
+ *     hello     rank pid host                                start    world config directory threads restore report sync gpus leave_ms ...
  *     gather    seq data (hexadecimal)                       gathered seq data[]
  *     ready     backend                                      stop
  *     beat      step
+     alive     (a collective is through: not hung, but no step either)
  *     report    report step metrics [checkpoint]             ack      status [message] [stop]
  *     checkpoint  the same without metrics
  *     progress  epoch epochs step steps samples metrics

@@ -473,6 +473,10 @@ json_t *run_start_message(trainer_run *run, int threads)
     message_set_int(message, "report", run->report);
     message_set_int(message, "step", run->step);
     message_set_int(message, "every", run->trainer->checkpoint.every_steps);
+    if (run->trainer->run.time_budget_s > 0) {
+        double left_s = run->trainer->run.time_budget_s - (base_now() - run->begun);
+        message_set_int(message, "leave_ms", left_s > 0 ? (int64_t)ceil(1e3 * left_s) : 0);
+    }
     message_set_int(message, "next", run->next_checkpoint + 1);
     message_set_text(message, "directory", run->trial_directory);
     message_set_text(message, "config", config ? config : "{}");
@@ -554,6 +558,28 @@ static int take_checkpoint(trainer_run *run, const json_t *body, const cadre_met
     return status;
 }
 
+/* What failure.on_nan says to a report that is recorded. Its checkpoint would bring the NaN back, and is not. */
+static int look_for_nan(trainer_run *run, const cadre_metric *metrics, int count)
+{
+    cadre_on_nan policy = run->trainer->failure.on_nan;
+    for (int i = 0; policy != CADRE_NAN_RECORD && i < count; i++)
+        if (isnan(metrics[i].value)) {
+            if (policy == CADRE_NAN_FAIL)
+                run->refused = CADRE_ETRAIN;
+            return base_error(CADRE_ETRAIN, "metric \"%s\" is NaN at report %lld, step %lld", metrics[i].name, (long long)run->report, (long long)run->step);
+        }
+    return CADRE_OK;
+}
+
+/* The first step after a failure: how long nothing was trained, from the moment the failure was noticed. */
+static int note_recovery(trainer_run *run)
+{
+    char json[96];
+    snprintf(json, sizeof json, "{\"attempt\":%d,\"seconds\":%.6f}", run->attempt, base_now() - run->lost_at);
+    run->lost_at = 0;
+    return tracking_event(run->store, run->experiment, run->trial, "recovered", json, NULL);
+}
+
 static json_t *acknowledge(const trainer_run *run, int status)
 {
     json_t *reply = message_new("ack", run->attempt);
@@ -569,8 +595,12 @@ int run_take(trainer_run *run, const json_t *message, json_t **reply)
 {
     *reply = NULL;
     bool report = message_is(message, "report"), checkpoint = message_is(message, "checkpoint");
-    if (run->first_step == 0 && (report || checkpoint || message_is(message, "beat")))
+    bool step = report || checkpoint || message_is(message, "beat");
+    if (run->first_step == 0 && step)
         run->result.start_s = run->first_step = base_now() - run->begun;
+    int recorded = step && run->lost_at > 0 && run->trial && run->attempt_open && message_attempt(message) == run->attempt ? note_recovery(run) : CADRE_OK;
+    if (recorded != CADRE_OK)
+        return recorded;
     if (message_is(message, "progress"))
         progress_update(&run->progress, message);
     if (message_is(message, "ready") && run->attempt_recorded && message_attempt(message) == run->attempt)
@@ -585,13 +615,15 @@ int run_take(trainer_run *run, const json_t *message, json_t **reply)
     int status = record_attempt(run);
     if (status == CADRE_OK && report)
         status = take_report(run, message, metrics, &count);
+    if (status == CADRE_OK && report)
+        status = look_for_nan(run, metrics, count);
     const json_t *body = json_object_get(message, "checkpoint");
     if (body) {
         if (status == CADRE_OK)
             status = take_checkpoint(run, body, metrics, count);
         *reply = acknowledge(run, status);
     }
-    if (status != CADRE_OK && status != CADRE_EPROTO && run->refused == CADRE_OK)
+    if (status != CADRE_OK && status != CADRE_EPROTO && status != CADRE_ETRAIN && run->refused == CADRE_OK)
         run->refused = status;
     return status;
 }
@@ -602,6 +634,8 @@ int run_attempt_end(trainer_run *run, const run_ending *ending)
         return CADRE_OK;
     run->attempt_open = false;
     run_files_close_result(run);
+    bool finished = strcmp(ending->cause, "finished") == 0 || strcmp(ending->cause, "stopped") == 0;
+    run->lost_at = finished ? 0 : run->lost_at > 0 ? run->lost_at : base_now();
     int status = CADRE_OK;
     if (ending->rank >= 0) /* it failed before it reported anything: also worth a record */
         status = record_attempt(run);

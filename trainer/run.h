@@ -48,7 +48,8 @@ typedef struct trainer_run {
     int result_fd;
     int64_t result_nbytes; /* of its whole lines */
     int64_t next_checkpoint;
-    int refused; /* the first error of the record itself, which would come again; CADRE_OK: none */
+    int refused; /* the first error that would come again: the record's own, or a NaN that is to end the run; CADRE_OK: none */
+    double lost_at; /* base_now() when an attempt was found to have failed, until the next one makes a step; 0: none was */
     double objective_value;
     bool has_objective_value;
 

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "collectives/progress.h"
 #include "message.h"
 #include "trainer/state/checkpoint.h"
 
@@ -24,8 +25,23 @@ int cadre_session_threads(const cadre_session *session) { return session->thread
 cadre_comm *cadre_session_comm(cadre_session *session) { return session->comm; }
 const char *cadre_session_directory(const cadre_session *session) { return session->directory; }
 
+/* Collectives between two steps or reports, as of a long validation, say that the worker is alive. */
+static void on_collective(void *user)
+{
+    cadre_session *session = user;
+    double now = base_now();
+    if (now - session->last_beat < BEAT_S || !pthread_equal(pthread_self(), session->thread))
+        return;
+    session->last_beat = now;
+    json_t *message = message_new("alive", session->attempt);
+    if (message)
+        (void)session->link->send(session->link, message); /* a lost controller is noticed by the next step or report */
+    json_decref(message);
+}
+
 int session_init(cadre_session *session, const json_t *start, int rank, trainer_link *link, cadre_comm *comm)
 {
+    int64_t leave_ms = message_int(start, "leave_ms", -1);
     *session = (cadre_session){
         .rank = rank,
         .world = (int)message_int(start, "world", 1),
@@ -39,6 +55,8 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
         .sync = message_int(start, "sync", 0) != 0,
         .next_checkpoint = message_int(start, "next", 1),
         .directory = base_strdup(message_string(start, "directory", ".")),
+        .leave_at = leave_ms >= 0 ? base_now() + 1e-3 * (double)leave_ms : 0,
+        .thread = pthread_self(),
     };
     const char *restore = message_string(start, "restore", NULL);
     session->restore = restore ? base_strdup(restore) : NULL;
@@ -46,11 +64,13 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
         session_done(session);
         return CADRE_ENOMEM;
     }
+    collectives_on_progress(comm, on_collective, session);
     return CADRE_OK;
 }
 
 void session_done(cadre_session *session)
 {
+    collectives_on_progress(session->comm, NULL, NULL);
     free(session->directory);
     free(session->restore);
     session->directory = session->restore = NULL;
@@ -362,7 +382,10 @@ static json_t *report_message(cadre_session *session, const cadre_metric *metric
     return message;
 }
 
-static bool wants_to_leave(const cadre_session *session) { return session->stop_asked || session_leave_signal; }
+static bool wants_to_leave(const cadre_session *session)
+{
+    return session->stop_asked || session_leave_signal || (session->leave_at > 0 && base_now() >= session->leave_at);
+}
 
 int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *metrics, cadre_state *state)
 {

@@ -5,6 +5,7 @@
 #include "cadre/trainer.h"
 #include "link.h"
 
+#include <pthread.h>
 #include <signal.h>
 
 struct cadre_session {
@@ -23,6 +24,8 @@ struct cadre_session {
     bool agreed_to_stop;       /* the group has been told to leave */
     int others_failure;        /* what another rank failed with, as this one was told; 0: nothing */
     double last_beat, last_progress; /* base_now() */
+    double leave_at;           /* base_now() when the time budget is spent; 0: no budget */
+    pthread_t thread;          /* that uses the session; collectives of others are not its signs of life */
 };
 
 /** A session from the controller's start message. `comm` and `link` are borrowed. */

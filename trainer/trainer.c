@@ -72,6 +72,10 @@ static int check(const cadre_trainer *trainer)
         return base_error(CADRE_EINVAL, "failure.hang_timeout_s is not a number: give seconds, 0 for the default, or a negative number for never");
     if (!(trainer->failure.grace_s >= 0))
         return base_error(CADRE_EINVAL, "failure.grace_s is %g: give seconds, or 0 for the default", trainer->failure.grace_s);
+    if (trainer->failure.on_nan < CADRE_NAN_RECORD || trainer->failure.on_nan > CADRE_NAN_RESTORE)
+        return base_error(CADRE_EINVAL, "failure.on_nan is %d: give CADRE_NAN_RECORD, CADRE_NAN_FAIL or CADRE_NAN_RESTORE", (int)trainer->failure.on_nan);
+    if (!(trainer->run.time_budget_s >= 0))
+        return base_error(CADRE_EINVAL, "run.time_budget_s is %g: give seconds, or 0 for no limit", trainer->run.time_budget_s);
     int score_mode = (int)trainer->checkpoint.score_mode;
     if (score_mode != 0 && score_mode != CADRE_MIN && score_mode != CADRE_MAX)
         return base_error(CADRE_EINVAL, "checkpoint.score_mode is %d: give CADRE_MAX (or 0) or CADRE_MIN", score_mode);
@@ -93,6 +97,7 @@ static int fit_launched(const cadre_trainer *trainer, double begun, cadre_result
     bool inproc = trainer->scaling.launcher == CADRE_LAUNCH_INPROC;
     const char *what;
     int status = CADRE_OK;
+    worker_prepare(); /* once for all that the zygote forks */
     if (!inproc && trainer->scaling.launcher != CADRE_LAUNCH_MPIRUN && !launch_cannot_fork(&what))
         status = zygote_start(&zygote, run_forked, (void *)(uintptr_t)trainer); /* older than the store, the loop and any thread */
     trainer_run run = {0};

@@ -8,6 +8,9 @@
 #include "session.h"
 
 #include <errno.h>
+#if defined(__GLIBC__)
+#include <execinfo.h>
+#endif
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
@@ -75,11 +78,37 @@ static void note_leave_request(int signal_number)
     session_leave_signal = 1;
 }
 
+/* The controller asks a group that hangs where it is. The thread that trains is mostly the one that gets the signal; its stack goes to the log. */
+static void write_stack(int signal_number)
+{
+    static const char head[] = "cadre: no progress; this is where the worker is:\n";
+    int kept = errno;
+    (void)signal_number;
+    if (write(STDERR_FILENO, head, sizeof head - 1) < 0)
+        return;
+#if defined(__GLIBC__)
+    void *frames[64];
+    backtrace_symbols_fd(frames, backtrace(frames, 64), STDERR_FILENO);
+#endif
+    errno = kept;
+}
+
+void worker_prepare(void)
+{
+#if defined(__GLIBC__)
+    static bool loaded;
+    void *frame[1]; /* the first call loads what it needs, which a signal handler may not do */
+    loaded = loaded || backtrace(frame, 1) > 0;
+#endif
+}
+
 void worker_take_signals(void)
 {
     struct sigaction leave = {.sa_handler = note_leave_request, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &leave, NULL);
     sigaction(SIGTERM, &leave, NULL);
+    worker_prepare();
+    sigaction(SIGUSR2, &(struct sigaction){.sa_handler = write_stack, .sa_flags = SA_RESTART}, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 

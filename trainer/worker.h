@@ -12,7 +12,9 @@
 #define WORKER_ENV_RANK "CADRE_WORKER_RANK"       /* unless mpirun gives the rank */
 #define WORKER_ENV_ATTEMPT "CADRE_WORKER_ATTEMPT"
 
-/** SIGUSR1 and SIGTERM mean "save and leave" from here on. */
+/** Load what writing a stack takes; once is enough, and children inherit it. */
+void worker_prepare(void);
+/** From here on SIGUSR1 and SIGTERM mean "save and leave", SIGUSR2 "write where you are into the log". */
 void worker_take_signals(void);
 
 #define WORKER_ENV_CALL "CADRE_WORKER_CALL" /* which call of fit in the program it belongs to, from 1 */

@@ -144,7 +144,7 @@ static int take_failure(struct loop *loop, tuner_trial *trial, const group_outco
     trial->failures++;
     if (tuner->interrupted)
         return tracking_trial_note(tuner->store, trial_row(trial), "interrupted");
-    if (outcome->status == CADRE_ETRAIN && (allowed < 0 || trial->failures <= allowed) && !core_closed(tuner->core))
+    if (outcome->status == CADRE_ETRAIN && trial->run.refused == CADRE_OK && (allowed < 0 || trial->failures <= allowed) && !core_closed(tuner->core))
         return start_trial(loop, trial);
     int status = trial_end(trial, CADRE_ENDED_FAILED, outcome->detail);
     if (status == CADRE_OK && tuner->options->fail_fast)

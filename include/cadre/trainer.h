@@ -51,12 +51,22 @@ typedef struct cadre_run_config {
     cadre_resume resume;
     cadre_progress_mode progress;
     const char *metric; /* the objective, as Optuna and `cadre ls` show it; NULL: checkpoint.score_metric, else the first reported */
+    double time_budget_s; /* after so many seconds of this call the workers save at their next step or report and leave, to be resumed; 0: no limit */
 } cadre_run_config;
+
+/** What becomes of a report in which a metric is NaN (infinities are recorded and no more). */
+typedef enum cadre_on_nan {
+    CADRE_NAN_RECORD = 0, /* it is recorded, training goes on */
+    CADRE_NAN_FAIL,       /* it is recorded, and the run fails with its words; it is not started again */
+    CADRE_NAN_RESTORE,    /* the group starts again from the checkpoint before it, as after any failure: counted by max_failures */
+} cadre_on_nan;
 
 typedef struct cadre_failure_config {
     int max_failures;      /* restarts of the worker group; -1: without limit */
-    double hang_timeout_s; /* a worker that makes no step, report or collective for so long is hung; 0: 600; negative: never */
+    double hang_timeout_s; /* a worker that makes no step, report or collective for so long, after its first step or report, is hung: its stack
+                              goes to its log, the group is ended as by a crash; 0: 600; negative: never. Before that scaling.timeout_s watches */
     double grace_s;        /* for workers to save and leave when asked to stop; 0: 30 */
+    cadre_on_nan on_nan;
 } cadre_failure_config;
 
 /** Which end of a metric is good: CADRE_MAX (also what 0 means) or CADRE_MIN, the names of the reductions. */

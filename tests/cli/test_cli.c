@@ -247,6 +247,57 @@ static void test_full_output(void **state)
     assert_int_equal(run("show first > /dev/full"), 1);
 }
 
+static void put_log(int rank, const char *text)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/runs/first/trial-00000", storage);
+    assert_ok(base_mkdirs(path, 0700));
+    snprintf(path, sizeof path, "%s/runs/first/trial-00000/rank%d.log", storage, rank);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void logs(void **state)
+{
+    (void)state;
+    assert_int_equal(run("logs first"), 1);
+    expect("trial 0 has no logs");
+    put_log(0, "zero\n");
+    put_log(1, "one\ntwo\n\nthree\n---- attempt 1 ----\nfour\nno end");
+    assert_int_equal(run("logs first"), 0);
+    assert_string_equal(output, "rank 0: zero\nrank 1: one\nrank 1: two\nrank 1: \nrank 1: three\nrank 1: ---- attempt 1 ----\nrank 1: four\nrank 1: no end\n");
+    assert_int_equal(run("logs first --rank 1 --last 2"), 0);
+    assert_string_equal(output, "four\nno end\n");
+    assert_int_equal(run("logs first --rank 0 --last 99"), 0);
+    assert_string_equal(output, "zero\n");
+    assert_int_equal(run("logs first --rank 2"), 1);
+    expect("cadre: trial 0 has no log of rank 2\n");
+    assert_int_equal(run("logs first --trial 7"), 1);
+    expect("has no trial 7: the newest is 0");
+    assert_int_equal(run("logs first --rank x"), 2);
+    assert_int_equal(run("logs"), 2);
+    /* What the attempt that was killed printed last stands in `show`. */
+    assert_int_equal(run("show first"), 0);
+    expect("rank1.log:\n    one\n    two\n    \n    three\n");
+    assert_null(strstr(output, "four"));
+    /* Followed until the run ends: the writer lets go of its lock while more is being printed. */
+    char command[1400];
+    snprintf(command, sizeof command, "cd '%s' && '%s' logs first --rank 0 -f >followed & sleep 0.5; echo more >>'%s/runs/first/trial-00000/rank0.log'; sleep 0.5", storage,
+             getenv("CADRE_CLI"), storage);
+    assert_int_equal(system(command), 0);
+    tracking_close(store);
+    store = NULL;
+    snprintf(command, sizeof command, "cd '%s' && for i in 1 2 3 4 5 6 7 8 9 10; do grep -q more followed && break; sleep 0.2; done; cat followed", storage);
+    FILE *pipe = popen(command, "r");
+    size_t length = fread(output, 1, sizeof output - 1, pipe);
+    output[length] = '\0';
+    pclose(pipe);
+    assert_string_equal(output, "zero\nmore\n");
+    assert_int_equal(run("logs first --rank 0 -f"), 0); /* ended already: it does not wait */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +308,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_several, setup, teardown),
         cmocka_unit_test_setup_teardown(test_info, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_output, setup, teardown),
+        cmocka_unit_test_setup_teardown(logs, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

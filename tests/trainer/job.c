@@ -113,6 +113,10 @@ static bool take_trainer(cadre_trainer *trainer, const char *key, char *value)
         trainer->failure.hang_timeout_s = atof(value);
     else if (strcmp(key, "grace") == 0)
         trainer->failure.grace_s = atof(value);
+    else if (strcmp(key, "on_nan") == 0)
+        trainer->failure.on_nan = (cadre_on_nan)atoi(value);
+    else if (strcmp(key, "budget") == 0)
+        trainer->run.time_budget_s = atof(value);
     else if (strcmp(key, "keep") == 0)
         trainer->checkpoint.keep = atoi(value);
     else if (strcmp(key, "score") == 0)

@@ -98,6 +98,11 @@ static int act_at_step(const job_options *options, cadre_session *session)
     if (acts(options, session, "spin"))
         for (;;)
             pause_us(1000000);
+    for (int i = 0; acts(options, session, "collectives") && i < 30; i++) { /* 3 s of work without a step */
+        pause_us(100000);
+        if (cadre_barrier(cadre_session_comm(session)) != CADRE_OK)
+            break;
+    }
     if (acts(options, session, "helper") && fork() == 0) {
         for (;;)
             pause_us(1000000);

@@ -54,6 +54,7 @@ static void strike_worker(const char *name, const char *words, const char *point
         fail_msg("%s, %s: attempt 0 is recorded as %s", point, ending->action,
                  store_text(name, "SELECT cause || ' ' || \"rank\" || ' ' || exit_code || ' ' || signal || ' ' || detail FROM cadre_attempts WHERE attempt = 0"));
     assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_attempts WHERE attempt = 1 AND cause = 'finished' AND \"rank\" = -1"), 1);
+    assert_true(store_int(name, "SELECT count(*) FROM cadre_events WHERE kind = 'recovered'") <= 1); /* none where nothing was left to do */
 }
 
 static void any_worker_anywhere(void **state)
@@ -206,6 +207,46 @@ static void helpers_left_behind(void **state)
     assert_int_equal(job_run("killed", words), -SIGKILL);
 }
 
+/* A metric that is not a number: recorded, the end of the run, or a step back. */
+static void not_a_number(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"workers=2", "launcher=inproc"};
+    for (int i = 0; i < 2; i++) {
+        char name[32], undisturbed[32], words[300];
+        int world = i ? 1 : 2;
+        snprintf(undisturbed, sizeof undisturbed, "undisturbed%d", i);
+        job_expect(undisturbed, ways[i], "OK");
+        snprintf(name, sizeof name, "record%d", i);
+        snprintf(words, sizeof words, "%s failures=3 act=nan-score", ways[i]);
+        job_expect(name, words, "OK");
+        assert_string_equal(job_answer(name, "attempts"), "1");
+        assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_metrics WHERE value IS NULL"), 2);
+        assert_same_final(name, undisturbed, world);
+
+        snprintf(name, sizeof name, "fail%d", i);
+        snprintf(words, sizeof words, "%s failures=3 on_nan=1 act=nan-score", ways[i]);
+        job_expect(name, words, "ETRAIN");
+        assert_string_equal(job_answer(name, "attempts"), "1");
+        assert_non_null(strstr(job_answer(name, "message"), "metric \"score\" is NaN at report 1"));
+        assert_string_equal(store_text(name, "SELECT state FROM trials"), "FAIL");
+        assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_reports"), 1); /* the report is there, its checkpoint is not */
+        assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_checkpoints"), 0);
+        assert_run_clean(name);
+
+        snprintf(name, sizeof name, "restore%d", i);
+        snprintf(words, sizeof words, "%s failures=3 on_nan=2 act=nan-score act_attempt=0", ways[i]);
+        job_expect(name, words, "OK");
+        assert_string_equal(job_answer(name, "attempts"), "2");
+        assert_like(name, undisturbed, world);
+        snprintf(name, sizeof name, "again%d", i);
+        snprintf(words, sizeof words, "%s failures=2 on_nan=2 act=nan-score", ways[i]);
+        job_expect(name, words, "ETRAIN");
+        assert_string_equal(job_answer(name, "attempts"), "3");
+        assert_run_clean(name);
+    }
+}
+
 /* A disk that is full: said as such, nothing is left of the checkpoint, and it goes on when there is room. */
 static void disk_full(void **state)
 {
@@ -243,6 +284,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(too_often, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(errors, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(helpers_left_behind, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(not_a_number, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(disk_full, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests_name("trainer: crash", tests, NULL, NULL);

@@ -178,9 +178,34 @@ static void hung(void **state)
     job_expect("spins", "workers=2 hang=1.5 act=spin act_step=7 act_rank=1", "ETRAIN");
     assert_string_equal(store_text("spins", "SELECT cause FROM cadre_attempts"), "hung");
     assert_non_null(strstr(job_answer("spins", "message"), "made no progress for"));
+    for (int rank = 0; rank < 2; rank++) /* each says where it was, the stopped one too */
+        assert_non_null(strstr(job_log(rank ? "hung01" : "spins", 0, rank), "this is where the worker is"));
+    assert_non_null(strstr(job_log("spins", 0, 1), "nanosleep"));
+    assert_non_null(strstr(job_log("hung01", 0, 1), "---- attempt 1 ----"));
+    /* Collectives are signs of life, too: a long validation between two steps. */
+    job_expect("collectives", "workers=2 hang=1.5 act=collectives act_step=7", "OK");
+    assert_same_final("collectives", "undisturbed", 2);
     /* Reports are signs of life on every rank, also without steps. */
     job_expect("slow", "workers=2 hang=1.2 steps=1 epochs=25 sleep_us=100000 stepping=1", "OK");
     job_expect("reports", "workers=2 hang=1.2 steps=1 epochs=25 sleep_us=100000 stepping=0", "OK");
+}
+
+/* When its time is spent a run saves and leaves by itself; what is left is done by the next call. */
+static void time_budget(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"workers=2", "launcher=inproc", "workers=2 thread=1"};
+    for (int i = 0; i < 3; i++) {
+        char name[32], undisturbed[32], words[200];
+        snprintf(name, sizeof name, "budget%d", i);
+        snprintf(undisturbed, sizeof undisturbed, "undisturbed%d", i);
+        job_expect(undisturbed, ways[i], "OK");
+        snprintf(words, sizeof words, "%s sleep_us=50000 budget=0.4", ways[i]);
+        job_expect(name, words, "OK");
+        assert_stopped_and_resumable(name, ways[i], undisturbed, i == 1 ? 1 : 2);
+    }
+    job_expect("ample", "workers=2 budget=1000", "OK");
+    assert_string_equal(job_answer("ample", "stopped"), "0");
 }
 
 /* Programs started with their children's deaths ignored, as some supervisors do. */
@@ -202,6 +227,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(grace_runs_out, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(everybody_is_told, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(hung, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(time_budget, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(children_ignored, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests_name("trainer: stop", tests, NULL, NULL);
