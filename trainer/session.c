@@ -30,9 +30,9 @@ static void on_collective(void *user)
 {
     cadre_session *session = user;
     double now = base_now();
-    if (now - session->last_beat < BEAT_S || !pthread_equal(pthread_self(), session->thread))
+    if (now - session->last_beat < BEAT_S || now - session->last_alive < BEAT_S || !pthread_equal(pthread_self(), session->thread))
         return;
-    session->last_beat = now;
+    session->last_alive = now;
     json_t *message = message_new("alive", session->attempt);
     if (message)
         (void)session->link->send(session->link, message); /* a lost controller is noticed by the next step or report */

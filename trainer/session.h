@@ -23,7 +23,7 @@ struct cadre_session {
     bool stop_asked;           /* by the controller */
     bool agreed_to_stop;       /* the group has been told to leave */
     int others_failure;        /* what another rank failed with, as this one was told; 0: nothing */
-    double last_beat, last_progress; /* base_now() */
+    double last_beat, last_alive, last_progress; /* base_now() */
     double leave_at;           /* base_now() when the time budget is spent; 0: no budget */
     pthread_t thread;          /* that uses the session; collectives of others are not its signs of life */
 };
