@@ -270,11 +270,11 @@ static void restarts_leave_local_minima(void **state)
     int found[3] = {0};
     static const char *const json[] = {"{\"restarts\": \"none\"}", "{\"restarts\": \"ipop\"}",
                                        "{\"restarts\": \"bipop\"}"};
-    for (uint64_t seed = 0; seed < 6; seed++)
+    for (uint64_t seed = 0; seed < 12; seed++)
         for (int k = 0; k < 3; k++)
             found[k] += best_of(rastrigin, 3, json[k], seed, 20000, 1) < 1e-6;
-    assert_true(found[0] < 4);
-    assert_true(found[1] >= 5 && found[2] >= 5);
+    assert_true(found[0] <= 8); /* where it has converged it widens, too, but begins nowhere else */
+    assert_true(found[1] >= 10 && found[2] >= 10);
 }
 
 /* With noise as large as the signal, smaller steps of the distribution end nearer to the minimum. */

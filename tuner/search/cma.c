@@ -238,9 +238,9 @@ static void finish_generation(cma *search)
         cma_choices_update(&search->choices, lambda, search->picks, search->weight);
         keep_mean_near(search);
         cma_margin(strategy, &search->coords);
-    } else { /* nothing can be learned on a plateau but to look further */
-        strategy->sigma *= exp(0.2);
     }
+    if (cma_rank_compare(best, middle) == 0) /* on a plateau there is nothing to be learned but further out */
+        strategy->sigma *= exp(0.2);
     cma_restart_note(&search->restart, strategy, best->value, middle->value, search->fresh);
     search->told.count = 0;
     search->fresh = false;
