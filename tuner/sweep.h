@@ -19,6 +19,8 @@ typedef struct sweep {
     cadre_scheduler scheduler;
     union {
         cadre_asha_options asha;
+        cadre_hyperband_options hyperband;
+        cadre_percentile_options percentile;
         cadre_median_options median;
     } schedule;
     cadre_stop stop;

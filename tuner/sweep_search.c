@@ -128,7 +128,7 @@ static int take_asha(const sweep_node *node, sweep *sweep)
 {
     cadre_asha_options *asha = &sweep->schedule.asha;
     int64_t brackets = 0;
-    int status = sweep_check_keys(node, "asha", "name time_attr max_t grace_period reduction_factor brackets promotion");
+    int status = sweep_check_keys(node, "asha", "name time_attr max_t grace_period reduction_factor brackets promotion delayed");
     if (status == CADRE_OK)
         status = sweep_take_positive(node, "max_t", &asha->max_t);
     if (status == CADRE_OK)
@@ -139,7 +139,50 @@ static int take_asha(const sweep_node *node, sweep *sweep)
         status = sweep_take_int(node, "brackets", 1, 64, &brackets);
     if (status == CADRE_OK)
         status = sweep_take_bool(node, "promotion", &asha->promotion);
+    if (status == CADRE_OK)
+        status = sweep_take_bool(node, "delayed", &asha->delayed);
     asha->brackets = (int)brackets;
+    return status;
+}
+
+static int take_hyperband(const sweep_node *node, sweep *sweep)
+{
+    cadre_hyperband_options *hyperband = &sweep->schedule.hyperband;
+    int64_t brackets = 0;
+    int status = sweep_check_keys(node, "hyperband", "name time_attr max_t grace_period reduction_factor brackets promotion delayed");
+    if (status == CADRE_OK)
+        status = sweep_take_number(node, "max_t", 0, &hyperband->max_t);
+    if (status == CADRE_OK)
+        status = sweep_take_number(node, "grace_period", 0, &hyperband->grace_period);
+    if (status == CADRE_OK)
+        status = sweep_take_number(node, "reduction_factor", 0, &hyperband->reduction_factor);
+    if (status == CADRE_OK)
+        status = sweep_take_int(node, "brackets", 1, 64, &brackets);
+    if (status == CADRE_OK)
+        status = sweep_take_bool(node, "promotion", &hyperband->promotion);
+    if (status == CADRE_OK)
+        status = sweep_take_bool(node, "delayed", &hyperband->delayed);
+    hyperband->brackets = (int)brackets;
+    return status;
+}
+
+static int take_percentile(const sweep_node *node, sweep *sweep)
+{
+    cadre_percentile_options *percentile = &sweep->schedule.percentile;
+    int64_t startup = 0, least = 0;
+    int status = sweep_check_keys(node, "percentile", "name time_attr percentile n_startup_trials n_warmup_steps interval_steps n_min_trials");
+    if (status == CADRE_OK)
+        status = sweep_take_number(node, "percentile", 0, &percentile->percentile);
+    if (status == CADRE_OK)
+        status = sweep_take_int(node, "n_startup_trials", -1, 1000000, &startup);
+    if (status == CADRE_OK)
+        status = sweep_take_number(node, "n_warmup_steps", 0, &percentile->n_warmup_steps);
+    if (status == CADRE_OK)
+        status = sweep_take_number(node, "interval_steps", 0, &percentile->interval_steps);
+    if (status == CADRE_OK)
+        status = sweep_take_int(node, "n_min_trials", 1, 1000000, &least);
+    percentile->n_startup_trials = (int)startup;
+    percentile->n_min_trials = (int)least;
     return status;
 }
 
@@ -169,6 +212,8 @@ static const struct {
 } schedulers[] = {
     {"fifo", &cadre_scheduler_fifo, take_fifo},
     {"asha", &cadre_scheduler_asha, take_asha},
+    {"hyperband", &cadre_scheduler_hyperband, take_hyperband},
+    {"percentile", &cadre_scheduler_percentile, take_percentile},
     {"median", &cadre_scheduler_median, take_median},
 };
 enum { SCHEDULERS = sizeof schedulers / sizeof *schedulers };
@@ -182,7 +227,7 @@ static int build_scheduler(sweep_node *node, sweep *sweep)
     while (which < SCHEDULERS && strcmp(schedulers[which].name, name->text) != 0)
         which++;
     if (which == SCHEDULERS)
-        return sweep_error(CADRE_EINVAL, name, "there is no scheduler \"%.60s\"; there are fifo, asha, median", name->text);
+        return sweep_error(CADRE_EINVAL, name, "there is no scheduler \"%.60s\"; there are fifo, asha, hyperband, percentile, median", name->text);
     sweep->scheduler.table = schedulers[which].table;
     if (node->kind == SWEEP_MAP)
         status = schedulers[which].take(node, sweep);

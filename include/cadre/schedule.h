@@ -79,9 +79,40 @@ typedef struct cadre_asha_options {
     double reduction_factor; /* 0: 4 */
     int brackets;            /* 0: 1; trials are dealt to brackets by number, bracket s begins at grace_period * reduction_factor^s */
     bool promotion;
+    bool delayed; /* with promotion: a rung promotes only when that leaves it reduction_factor trials for each one promoted (D-ASHA of Li et al.,
+                     "Hyper-Tune", PVLDB 15, 2022). While trials get better, as a model makes them, plain ASHA promotes nearly all of them. */
 } cadre_asha_options;
 CADRE_API extern const cadre_scheduler_table cadre_scheduler_asha;
 #define CADRE_ASHA(...) ((cadre_scheduler){&cadre_scheduler_asha, &(const cadre_asha_options){__VA_ARGS__}})
+
+/**
+ * HyperBand (Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband", JMLR 18, 2018) made asynchronous as in ASHA's paper (section 3.3): brackets
+ * that are each an ASHA, beginning at grace_period * reduction_factor^s, s = 0, 1, ...; trials are dealt to them in the proportion in which HyperBand
+ * begins configs there. For when it is not known from which report on a trial's value says something of its last one.
+ */
+typedef struct cadre_hyperband_options {
+    double max_t;            /* 0: 100; a trial ends there as complete */
+    double grace_period;     /* 0: 1 */
+    double reduction_factor; /* 0: 3 */
+    int brackets;            /* 0: all, 1 + floor(log(max_t / grace_period) / log(reduction_factor)) */
+    bool promotion, delayed; /* as ASHA's */
+} cadre_hyperband_options;
+CADRE_API extern const cadre_scheduler_table cadre_scheduler_hyperband;
+#define CADRE_HYPERBAND(...) ((cadre_scheduler){&cadre_scheduler_hyperband, &(const cadre_hyperband_options){__VA_ARGS__}})
+
+/**
+ * Optuna's PercentilePruner, and at 50 its MedianPruner: a trial stops when its best value so far is worse than that percentile of the values that
+ * complete trials reported at the same time. 25 keeps the best quarter.
+ */
+typedef struct cadre_percentile_options {
+    double percentile;    /* above 0, at most 100, from the best; 0: 50 */
+    int n_startup_trials; /* complete trials without which none is stopped; 0: 5, -1: none */
+    double n_warmup_steps; /* no trial is stopped before this time; 0: from the first report on */
+    double interval_steps; /* judged at the first report at or after every so many from there on; 0: 1 */
+    int n_min_trials;     /* complete trials with a report at that time without which none is stopped there; 0: 1 */
+} cadre_percentile_options;
+CADRE_API extern const cadre_scheduler_table cadre_scheduler_percentile;
+#define CADRE_PERCENTILE(...) ((cadre_scheduler){&cadre_scheduler_percentile, &(const cadre_percentile_options){__VA_ARGS__}})
 
 /**
  * The median rule (Golovin et al., "Google Vizier", KDD 2017, section 3.2.2): a trial stops when its best value so far is worse than the median of the
