@@ -41,7 +41,7 @@ const int survive_kind_count = sizeof survive_kinds / sizeof *survive_kinds;
 static struct {
     const char *cadre;
     char self[1000], folder[1000], temporary[1100];
-    int kills, trials, done;
+    int kills, trials, done, segments; /* in /dev/shm before, of others */
     base_rng rng;
     survive_view calm[sizeof survive_kinds / sizeof *survive_kinds];
     double calm_s[sizeof survive_kinds / sizeof *survive_kinds];
@@ -96,20 +96,33 @@ static bool all_gone(const char *mark)
     return true;
 }
 
-/* Memory or files of dead groups; other programs' are none of ours. */
+static int entries(const char *directory, const char *prefix, char found[256])
+{
+    int count = 0;
+    DIR *list = opendir(directory);
+    for (struct dirent *entry; list && (entry = readdir(list));)
+        if (*entry->d_name != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0) {
+            snprintf(found, 256, "%s", entry->d_name);
+            count++;
+        }
+    if (list)
+        closedir(list);
+    return count;
+}
+
+/* Files and memory of dead groups. Memory that another program is just setting up has a name only for a moment. */
 static bool nothing_left(void)
 {
-    bool ok = true;
-    const char *const places[] = {all.temporary, "/dev/shm"};
-    for (int i = 0; i < 2; i++) {
-        DIR *list = opendir(places[i]);
-        for (struct dirent *entry; list && (entry = readdir(list));)
-            if (*entry->d_name != '.' && (i == 0 || strncmp(entry->d_name, "cadre", 5) == 0))
-                ok = complain(entry->d_name, places[i]);
-        if (list)
-            closedir(list);
+    char name[256] = "";
+    double deadline = now() + 20;
+    if (entries(all.temporary, "", name) > 0)
+        return complain(name, all.temporary);
+    while (entries("/dev/shm", "cadre-comm-", name) > all.segments) {
+        if (now() > deadline)
+            return complain(name, "/dev/shm");
+        usleep(10000);
     }
-    return ok;
+    return true;
 }
 
 /* ---- one controller ---- */
@@ -305,6 +318,7 @@ int main(int argc, char **argv)
         return 2;
     printf("seed %llu\n", (unsigned long long)seed);
     base_rng_init(&all.rng, seed, 1);
+    all.segments = entries("/dev/shm", "cadre-comm-", (char[256]){0});
     bool ok = run_all(only);
     for (int k = 0; k < survive_kind_count; k++)
         survive_forget(&all.calm[k]);
