@@ -15,7 +15,7 @@
 struct library {
     const char *name;
     const char *const *files; /* tried in order, ended by NULL */
-    bool built_in;            /* this build uses it */
+    bool built_in;            /* this build uses it, linked or opened when it is wanted */
     const char *purpose;
     char found[256]; /* its file; "" when it is not there */
 };
@@ -142,8 +142,8 @@ int cli_info(int argc, char **argv)
     struct library libraries[] = {
         {"MPI", mpi_files, HAVE_MPI, "workers on several hosts", ""},
         {"libtorch", torch_files, HAVE_TORCH, "ctorch, ddp and the torch examples", ""},
-        {"CUDA driver", cuda_files, false, "GPUs", ""},
-        {"NCCL", nccl_files, false, "gradients between GPUs", ""},
+        {"CUDA driver", cuda_files, true, "GPUs", ""},
+        {"NCCL", nccl_files, true, "gradients between GPUs", ""},
     };
     enum { LIBRARIES = sizeof libraries / sizeof *libraries };
     cli_machine machine;

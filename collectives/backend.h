@@ -54,6 +54,8 @@ typedef struct collectives_place {
     const unsigned char (*cards)[COLLECTIVES_CARD]; /* one a rank, as filled by the backend's card slot */
     double timeout_s;                               /* of every oob call in init */
     bool asked_by_name;                             /* the user named this backend */
+    const char *device; /* "cuda", "cuda:1": buffers will be there; NULL: host memory. Backends without `device` are
+                           not asked then */
 } collectives_place;
 
 typedef struct collectives_backend {
@@ -65,7 +67,8 @@ typedef struct collectives_backend {
      * zeros. */
     void (*card)(unsigned char card[COLLECTIVES_CARD]);
 
-    /* How good it would be at this place: 0 does not work, higher is better (self 100, nccl 80, shm 50, hier 30, mpi 20). `why`
+    /* How good it would be at this place: 0 does not work, higher is better (self 100, nccl 80 where it was asked for,
+     * shm 50, hier 30, mpi 20). `why`
      * receives a few words, for cadre info or as the reason of a 0. Local, does not block. Ranks may differ: the lowest
      * counts. */
     int (*score)(const collectives_place *place, char why[COLLECTIVES_WHY]);
@@ -105,8 +108,16 @@ typedef struct collectives_backend {
      * signal handler: async-signal-safe, does not block. Optional: then only the next call notices. */
     void (*abort)(void *self);
 
-    /* Local, never waits for a peer; after a failure, too. Memory of alloc that is left is unmapped. */
+    /* Local, never waits for a peer (nccl: for two seconds at most); after a failure, too. Memory of alloc that is left
+     * is unmapped. */
     void (*free)(void *self);
+
+    /* start may be called again before what was begun is complete; test and wait are for the oldest. */
+    bool queues;
+    /* The GPU on which alloc's memory is. Optional: it is host memory. */
+    int (*device)(void *self);
+    /* From now on buffers are written and read on this stream of the device. Required with device. */
+    void (*set_stream)(void *self, void *stream);
 } collectives_backend;
 
 /* What a backend in a loaded module gets from the library, since it may not link a second copy of it. */
@@ -143,6 +154,7 @@ const collectives_backend *const *collectives_registry(void);
 extern const collectives_backend collectives_self;
 extern const collectives_backend collectives_shm;
 extern const collectives_backend collectives_hier; /* shm within hosts, messages of the module between them */
+extern const collectives_backend collectives_nccl; /* opens NCCL and CUDA when it is asked for */
 extern const collectives_backend collectives_mpi; /* loads the module when it is used */
 
 #endif

@@ -15,6 +15,7 @@
 
 int cadre_comm_rank(const cadre_comm *comm) { return comm->rank; }
 int cadre_comm_world(const cadre_comm *comm) { return comm->world; }
+int cadre_comm_device(const cadre_comm *comm) { return comm->backend->device ? comm->backend->device(comm->self) : -1; }
 const char *cadre_comm_backend(const cadre_comm *comm) { return comm->backend->name; }
 
 static const char *kind_name(collectives_kind kind)
@@ -241,6 +242,12 @@ void cadre_comm_dealloc(cadre_comm *comm, void *memory)
 void cadre_comm_label(cadre_comm *comm, const char *label)
 {
     snprintf(comm->label, sizeof comm->label, "%s", label ? label : "");
+}
+
+void cadre_comm_set_stream(cadre_comm *comm, void *stream)
+{
+    if (comm->backend->set_stream)
+        comm->backend->set_stream(comm->self, stream);
 }
 
 void cadre_comm_abort(cadre_comm *comm)

@@ -1,8 +1,8 @@
 /* Which backends there are. A new one is a line here. */
 #include "backend.h"
 
-static const collectives_backend *const backends[] = {&collectives_self, &collectives_shm, &collectives_hier,
-                                                      &collectives_mpi, NULL};
+static const collectives_backend *const backends[] = {&collectives_self, &collectives_nccl, &collectives_shm,
+                                                      &collectives_hier, &collectives_mpi,  NULL};
 
 const collectives_backend *const *collectives_registry(void) { return backends; }
 

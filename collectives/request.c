@@ -39,14 +39,18 @@ static void end(cadre_comm *comm, cadre_request **request)
     *request = NULL;
 }
 
-/* Make sure the backend knows the oldest request. */
+/* Make sure the backend knows the oldest request; one that queues, all of them. */
 static int begin_head(cadre_comm *comm)
 {
-    cadre_request *first = comm->head;
-    if (first->begun)
-        return CADRE_OK;
-    first->begun = true;
-    return comm->backend->start(comm->self, &first->op);
+    int status = CADRE_OK;
+    for (cadre_request *request = comm->head; request && !status; request = request->next) {
+        if (!request->begun)
+            status = comm->backend->start(comm->self, &request->op);
+        request->begun = true;
+        if (!comm->backend->queues)
+            break;
+    }
+    return status;
 }
 
 /* Go on with the queue as far as can be without a peer. */

@@ -179,19 +179,24 @@ static void take_scores(struct scratch *s, const collectives_place *place, int a
         for (int r = 0; r < place->oob->world; r++)
             memcpy(s->cards[b][r], s->hellos[r].cards[b], COLLECTIVES_CARD);
         its.asked_by_name = b == asked;
-        if (asked < 0 || b == asked)
+        if (asked >= 0 && b != asked)
+            continue;
+        if (place->device && !collectives_registry()[b]->device)
+            snprintf(s->verdict.why[b], COLLECTIVES_WHY, "works on host memory, not on %.40s", place->device);
+        else
             s->verdict.score[b] = collectives_registry()[b]->score(&its, s->verdict.why[b]);
     }
 }
 
-static int set_up(cadre_comm *comm, const cadre_oob *oob, const char *backend, int status, double timeout_s)
+static int set_up(cadre_comm *comm, const cadre_oob *oob, const cadre_comm_options *options, int status,
+                  double timeout_s)
 {
     struct scratch *s = scratch_new(oob->world);
     if (!s)
         return CADRE_ENOMEM;
-    collectives_place place = {.oob = oob, .timeout_s = timeout_s};
+    collectives_place place = {.oob = oob, .timeout_s = timeout_s, .device = options ? options->device : NULL};
     int asked, chosen;
-    fill_hello(&s->mine, backend, status);
+    fill_hello(&s->mine, options ? options->backend : NULL, status);
     status = gather(oob, &s->mine, s->hellos, sizeof s->mine, timeout_s);
     if (status) {
         base_wrap(status, "meeting the other ranks");
@@ -235,6 +240,10 @@ static int check_arguments(const cadre_oob *oob, const cadre_comm_options *optio
     if (options &&
         (!(options->timeout_s >= 0) || !(options->stall_s >= 0) || options->timeout_s > 1e9 || options->stall_s > 1e9))
         return base_error(CADRE_EINVAL, "cadre_comm_new: a time is negative or over 1e9 seconds");
+    if (options && options->device && strcmp(options->device, "cuda") != 0 &&
+        strncmp(options->device, "cuda:", 5) != 0)
+        return base_error(CADRE_EINVAL, "cadre_comm_new: device \"%.40s\": there are \"cuda\" and \"cuda:N\", and NULL "
+                          "for host memory", options->device);
     return CADRE_OK;
 }
 
@@ -254,8 +263,7 @@ int cadre_comm_new(const cadre_oob *oob, const cadre_comm_options *options, cadr
         return status;
     double timeout_s = options && options->timeout_s > 0 ? options->timeout_s : 1800;
     cadre_comm none = {0}, *comm = base_calloc(1, sizeof *comm);
-    status =
-        set_up(comm ? comm : &none, oob, options ? options->backend : NULL, comm ? CADRE_OK : CADRE_ENOMEM, timeout_s);
+    status = set_up(comm ? comm : &none, oob, options, comm ? CADRE_OK : CADRE_ENOMEM, timeout_s);
     if (status) {
         free(comm);
         return base_wrap(status, "communicator of %d ranks", oob->world);

@@ -70,6 +70,8 @@ typedef struct cadre_comm_options {
     const char *backend; /* "self", "shm", "hier", "mpi", ...; NULL: the highest score */
     double timeout_s;    /* deadline of every operation; 0: 1800 */
     double stall_s;      /* after this long a waiting rank logs who is missing; 0: what CADRE_STALL_S says, or 30 */
+    const char *device;  /* where buffers will be: NULL: host memory; "cuda:1"; "cuda": the GPU with the rank's number
+                            among the ranks of its host, counted around */
 } cadre_comm_options;
 
 /**
@@ -89,6 +91,15 @@ CADRE_API int cadre_comm_world(const cadre_comm *comm);
 /** "shm". Borrowed from the communicator. */
 CADRE_API const char *cadre_comm_backend(const cadre_comm *comm);
 
+/** The GPU on which memory of cadre_comm_alloc is; -1: it is host memory. */
+CADRE_API int cadre_comm_device(const cadre_comm *comm);
+/**
+ * From now on buffers on the GPU are written and read on this CUDA stream (a cudaStream_t) of the communicator's device;
+ * NULL: the default stream, as at the beginning. Operations wait for what the stream has when they are called or started.
+ * On communicators without a device nothing.
+ */
+CADRE_API void cadre_comm_set_stream(cadre_comm *comm, void *stream);
+
 /**
  * Make the communicator fail: calls under way on this and, where the backend can, on other ranks return CADRE_ECANCELED
  * soon. May be called from any thread and from a signal handler.
@@ -96,7 +107,7 @@ CADRE_API const char *cadre_comm_backend(const cadre_comm *comm);
 CADRE_API void cadre_comm_abort(cadre_comm *comm);
 
 /**
- * Memory that the backend can reduce without copying (in shm: mapped by every rank). Collective: all ranks call it with
+ * Memory that the backend can reduce without copying (in shm: mapped by every rank; in nccl: on the GPU). Collective: all ranks call it with
  * the same `nbytes` (> 0). Zeroed, aligned to 4096 bytes. Free it with cadre_comm_dealloc (local) before the
  * communicator. CADRE_ENOSPC or CADRE_ENOMEM on all ranks when one cannot have it; that does not break the
  * communicator.

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <string.h>
 
+struct contract_traits contract_traits;
+
 enum placement { PLAIN, REGISTERED, MIXED, PLACEMENTS };
 
 static cadre_comm *join(const cadre_oob *oob, const char *backend, double timeout_s)
@@ -49,15 +51,44 @@ static void unplace(cadre_comm *comm, enum placement where, void *memory)
         free(memory);
 }
 
-static void check_bytes(const void *got, const void *wanted, size_t nbytes)
+/* Registered memory may be a GPU's. */
+static void copy(enum placement where, void *to, const void *from, size_t nbytes)
 {
-    if (nbytes && memcmp(got, wanted, nbytes) != 0) {
-        size_t at = 0;
-        while (((const char *)got)[at] == ((const char *)wanted)[at])
-            at++;
-        fprintf(stderr, "results differ from byte %zu of %zu on\n", at, nbytes);
-        CHECK(!"equal bytes");
-    }
+    if (where == REGISTERED && contract_traits.copy)
+        contract_traits.copy(to, from, nbytes);
+    else
+        memcpy(to, from, nbytes);
+}
+
+static void put_input(enum placement where, void *memory, int rank, size_t first, size_t count, cadre_dtype dtype)
+{
+    size_t nbytes = count * cadre_dtype_size(dtype);
+    void *host = malloc(nbytes + 1);
+    reference_input(host, rank, first, count, dtype);
+    copy(where, memory, host, nbytes);
+    free(host);
+}
+
+static void report_difference(const void *got, const void *wanted, size_t nbytes)
+{
+    size_t at = 0;
+    while (((const char *)got)[at] == ((const char *)wanted)[at])
+        at++;
+    fprintf(stderr, "results differ from byte %zu of %zu on\n", at, nbytes);
+    CHECK(!"equal results");
+}
+
+/* What lies in `memory` is bit for bit what is wanted; a reduction of reals may be within rounding only. */
+static void check_result(enum placement where, const void *memory, const void *wanted, size_t count, cadre_dtype dtype,
+                         bool reduced, cadre_op op)
+{
+    size_t nbytes = count * cadre_dtype_size(dtype);
+    void *got = malloc(nbytes + 1);
+    copy(where, got, memory, nbytes);
+    bool rounding = reduced && where == REGISTERED && contract_traits.within_rounding;
+    if (nbytes && !(rounding ? reference_close(got, wanted, count, dtype, op) : memcmp(got, wanted, nbytes) == 0))
+        report_difference(got, wanted, nbytes);
+    free(got);
 }
 
 static void one_all_reduce(cadre_comm *comm, enum placement where, size_t count, cadre_dtype dtype, cadre_op op)
@@ -65,10 +96,10 @@ static void one_all_reduce(cadre_comm *comm, enum placement where, size_t count,
     size_t size = cadre_dtype_size(dtype), nbytes = count * size;
     void *memory, *wanted = malloc(nbytes + 1);
     char *data = place(comm, where, nbytes, size, &memory);
-    reference_input(data, cadre_comm_rank(comm), 0, count, dtype);
+    put_input(where, data, cadre_comm_rank(comm), 0, count, dtype);
     reference_reduced(wanted, cadre_comm_world(comm), 0, count, dtype, op);
     CHECK(cadre_all_reduce(comm, data, count, dtype, op) == CADRE_OK);
-    check_bytes(data, wanted, nbytes);
+    check_result(where, data, wanted, count, dtype, true, op);
     unplace(comm, where, memory);
     free(wanted);
 }
@@ -77,40 +108,40 @@ static void one_reduce_scatter(cadre_comm *comm, enum placement where, size_t co
 {
     size_t size = cadre_dtype_size(dtype), nbytes = count * size;
     int rank = cadre_comm_rank(comm), world = cadre_comm_world(comm);
-    void *memory, *wanted = malloc(nbytes + 1), *apart = malloc(nbytes + 1);
+    void *memory, *other, *wanted = malloc(nbytes * (size_t)world + 1);
     char *data = place(comm, where, nbytes * (size_t)world, size, &memory);
+    char *apart = place(comm, where, nbytes, 0, &other);
     char *output = in_place ? data + (size_t)rank * nbytes : apart;
-    reference_input(data, rank, 0, count * (size_t)world, dtype);
+    put_input(where, data, rank, 0, count * (size_t)world, dtype);
     reference_reduced(wanted, world, count * (size_t)rank, count, dtype, CADRE_SUM);
     CHECK(cadre_reduce_scatter(comm, data, output, count, dtype, CADRE_SUM) == CADRE_OK);
-    check_bytes(output, wanted, nbytes);
+    check_result(where, output, wanted, count, dtype, true, CADRE_SUM);
     if (!in_place) {
-        void *before = malloc(nbytes * (size_t)world + 1);
-        reference_input(before, rank, 0, count * (size_t)world, dtype);
-        check_bytes(data, before, nbytes * (size_t)world);
-        free(before);
+        reference_input(wanted, rank, 0, count * (size_t)world, dtype);
+        check_result(where, data, wanted, count * (size_t)world, dtype, false, CADRE_SUM);
     }
     unplace(comm, where, memory);
+    unplace(comm, where, other);
     free(wanted);
-    free(apart);
 }
 
 static void one_all_gather(cadre_comm *comm, enum placement where, size_t count, cadre_dtype dtype, bool in_place)
 {
     size_t size = cadre_dtype_size(dtype), nbytes = count * size;
     int rank = cadre_comm_rank(comm), world = cadre_comm_world(comm);
-    void *memory, *wanted = malloc(nbytes + 1), *apart = malloc(nbytes * (size_t)world + 1);
+    void *memory, *other, *wanted = malloc(nbytes + 1);
     char *data = place(comm, where, nbytes * (size_t)world, size, &memory);
+    char *apart = place(comm, where, nbytes * (size_t)world, 0, &other);
     char *output = in_place ? data : apart, *input = in_place ? data + (size_t)rank * nbytes : data;
-    reference_input(input, rank, 0, count, dtype);
+    put_input(where, input, rank, 0, count, dtype);
     CHECK(cadre_all_gather(comm, input, output, count, dtype) == CADRE_OK);
     for (int r = 0; r < world; r++) {
         reference_input(wanted, r, 0, count, dtype);
-        check_bytes(output + (size_t)r * nbytes, wanted, nbytes);
+        check_result(where, output + (size_t)r * nbytes, wanted, count, dtype, false, CADRE_SUM);
     }
     unplace(comm, where, memory);
+    unplace(comm, where, other);
     free(wanted);
-    free(apart);
 }
 
 static void one_broadcast(cadre_comm *comm, enum placement where, size_t count, cadre_dtype dtype, int root)
@@ -118,10 +149,10 @@ static void one_broadcast(cadre_comm *comm, enum placement where, size_t count, 
     size_t size = cadre_dtype_size(dtype), nbytes = count * size;
     void *memory, *wanted = malloc(nbytes + 1);
     char *data = place(comm, where, nbytes, size, &memory);
-    reference_input(data, cadre_comm_rank(comm), 0, count, dtype);
+    put_input(where, data, cadre_comm_rank(comm), 0, count, dtype);
     reference_input(wanted, root, 0, count, dtype);
     CHECK(cadre_broadcast(comm, data, count, dtype, root) == CADRE_OK);
-    check_bytes(data, wanted, nbytes);
+    check_result(where, data, wanted, count, dtype, false, CADRE_SUM);
     unplace(comm, where, memory);
     free(wanted);
 }
@@ -152,7 +183,7 @@ static void requests(cadre_comm *comm, enum placement where, size_t count)
         char *data[N];
         for (int i = 0; i < N; i++) {
             data[i] = place(comm, where, count * sizeof(float), 0, &memory[i]);
-            reference_input(data[i], rank, 0, count, CADRE_FLOAT32);
+            put_input(where, data[i], rank, 0, count, CADRE_FLOAT32);
         }
         for (int i = 0; i < N; i++)
             CHECK(cadre_all_reduce_start(comm, data[i], count, CADRE_FLOAT32, CADRE_MEAN, &request[i]) == CADRE_OK);
@@ -164,7 +195,7 @@ static void requests(cadre_comm *comm, enum placement where, size_t count)
             while (!done)
                 CHECK(cadre_test(comm, &request[k], &done) == CADRE_OK);
             CHECK(cadre_wait(comm, &request[k]) == CADRE_OK && request[k] == NULL);
-            check_bytes(data[k], wanted, count * sizeof *wanted);
+            check_result(where, data[k], wanted, count, CADRE_FLOAT32, true, CADRE_MEAN);
         }
         for (int i = 0; i < N; i++)
             unplace(comm, where, memory[i]);
@@ -184,13 +215,20 @@ static void registered_memory(cadre_comm *comm)
         size_t nbytes = (size_t[]){1, 5000, 3 << 20}[i];
         CHECK(cadre_comm_alloc(comm, nbytes, &memory[i]) == CADRE_OK);
         CHECK((uintptr_t)memory[i] % 4096 == 0);
+        char *host = malloc(nbytes);
+        copy(REGISTERED, host, memory[i], nbytes);
         for (size_t k = 0; k < nbytes; k += 997)
-            CHECK(((char *)memory[i])[k] == 0);
-        memset(memory[i], 1, nbytes);
+            CHECK(host[k] == 0);
+        memset(host, 1, nbytes);
+        copy(REGISTERED, memory[i], host, nbytes);
+        free(host);
     }
     cadre_comm_dealloc(comm, memory[1]);
     cadre_comm_dealloc(comm, NULL);
-    CHECK(cadre_comm_alloc(comm, 5000, &memory[1]) == CADRE_OK && *(char *)memory[1] == 0);
+    char first = 1;
+    CHECK(cadre_comm_alloc(comm, 5000, &memory[1]) == CADRE_OK);
+    copy(REGISTERED, &first, memory[1], 1);
+    CHECK(first == 0);
     for (int i = 0; i < 3; i++)
         cadre_comm_dealloc(comm, memory[i]);
 }
@@ -200,7 +238,7 @@ void contract_results(const cadre_oob *oob, const char *backend)
     cadre_comm *comm = join(oob, backend, 60);
     static const size_t counts[] = {0, 1, 7, 1025, 4099};
     cadre_comm_label(comm, "the contract");
-    for (int where = PLAIN; where < PLACEMENTS; where++) {
+    for (int where = PLAIN; where < (contract_traits.copy ? MIXED : PLACEMENTS); where++) {
         for (int dtype = CADRE_FLOAT32; dtype <= CADRE_INT64; dtype++)
             for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
                 every_operation(comm, (enum placement)where, counts[i], (cadre_dtype)dtype);
@@ -262,7 +300,7 @@ static void setup_disagreement(const cadre_oob *oob, const char *backend)
 }
 
 /* Every rank but `missing` calls; each has to say who is missing, and stays broken. */
-static void missing_rank(const cadre_oob *oob, const char *backend)
+static void missing_rank(const cadre_oob *oob, const char *backend, enum placement where)
 {
     int missing = oob->world - 1;
     char wanted[32];
@@ -271,8 +309,10 @@ static void missing_rank(const cadre_oob *oob, const char *backend)
         enum { COUNT = 50000 };
         meet(oob); /* so that making the communicator takes no longer than its short deadline */
         cadre_comm *comm = join(oob, backend, 0.6);
-        float *data = calloc(COUNT * (size_t)oob->world, sizeof *data),
-              *more = calloc(COUNT * (size_t)oob->world, sizeof *more);
+        void *memory[2];
+        size_t nbytes = COUNT * (size_t)oob->world * sizeof(float);
+        void *data = place(comm, where, nbytes, 0, &memory[0]), *more = place(comm, where, nbytes, 0, &memory[1]);
+        put_input(where, data, oob->rank, 0, nbytes / sizeof(float), CADRE_FLOAT32);
         cadre_request *request = NULL;
         int status = CADRE_OK;
         cadre_comm_label(comm, "bucket 3");
@@ -305,9 +345,9 @@ static void missing_rank(const cadre_oob *oob, const char *backend)
             CHECK(cadre_barrier(comm) == CADRE_ESTATE && strstr(cadre_error_message(), wanted));
         }
         meet(oob);
+        unplace(comm, where, memory[0]);
+        unplace(comm, where, memory[1]);
         cadre_comm_free(comm);
-        free(data);
-        free(more);
     }
 }
 
@@ -341,6 +381,8 @@ void contract_failures(const cadre_oob *oob, const char *backend)
     bad_arguments(oob, backend);
     setup_disagreement(oob, backend);
     if (oob->world > 1)
-        missing_rank(oob, backend);
+        missing_rank(oob, backend, PLAIN);
+    if (oob->world > 1 && contract_traits.copy)
+        missing_rank(oob, backend, REGISTERED);
     aborts(oob, backend);
 }

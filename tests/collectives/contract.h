@@ -7,6 +7,15 @@
 
 #include "ranks.h"
 
+#include <stdbool.h>
+
+/* How a backend differs from one that reduces host memory bit for bit: set before the ranks are started. */
+extern struct contract_traits {
+    /* Memory of cadre_comm_alloc is not the host's (so that all ranks must use it, or none): copy to and from it. */
+    void (*copy)(void *to, const void *from, size_t nbytes);
+    bool within_rounding; /* reductions there are taken in another order */
+} contract_traits;
+
 /* All that works: every operation, type, size and placement, compared bit for bit with a scalar reference. */
 void contract_results(const cadre_oob *oob, const char *backend);
 /* All that fails: arguments, a missing rank, disagreement, abort, the broken state after them. */

@@ -135,3 +135,38 @@ void reference_reduced(void *data, int world, size_t first, size_t count, cadre_
         }
     }
 }
+
+static double value_at(const void *data, size_t i, cadre_dtype dtype)
+{
+    switch (dtype) {
+    case CADRE_FLOAT32:
+        return ((const float *)data)[i];
+    case CADRE_FLOAT64:
+        return ((const double *)data)[i];
+    case CADRE_BFLOAT16:
+        return widen(((const uint16_t *)data)[i]);
+    case CADRE_INT32:
+        return ((const int32_t *)data)[i];
+    default:
+        return (double)((const int64_t *)data)[i];
+    }
+}
+
+bool reference_close(const void *got, const void *wanted, size_t count, cadre_dtype dtype, cadre_op op)
+{
+    double epsilon = dtype == CADRE_FLOAT64 ? 0x1p-52 : dtype == CADRE_FLOAT32 ? 0x1p-23 : 0x1p-8;
+    bool real = dtype <= CADRE_BFLOAT16, order = op == CADRE_MIN || op == CADRE_MAX;
+    size_t size = cadre_dtype_size(dtype);
+    for (size_t i = 0; i < count; i++) {
+        if (memcmp((const char *)got + i * size, (const char *)wanted + i * size, size) == 0)
+            continue;
+        double a = value_at(got, i, dtype), b = value_at(wanted, i, dtype);
+        if (isnan(b) ? real && (order || isnan(a))
+                     : real && op == CADRE_PRODUCT ? fabs(a - b) <= 8 * epsilon * fabs(b)
+                     : real && !order              ? fabs(a - b) <= 16 * 2048 * epsilon
+                                                   : op == CADRE_MEAN && fabs(a - b) <= 1)
+            continue;
+        return false;
+    }
+    return true;
+}

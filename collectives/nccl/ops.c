@@ -1,0 +1,398 @@
+/*
+ * Operations. Those on GPU memory form a queue: each waits (on our stream) for an event on the caller's stream, is given
+ * to NCCL, and ends in an event on our stream that the host polls. NCCL's calls return before they are through (the
+ * first one connects to the peers in the background), and until then neither an event may be recorded nor another call
+ * be made; so each is issued only when the one before it is.
+ *
+ * The host never blocks in CUDA or NCCL: it polls, and between polls looks at the deadline and at the other ranks.
+ */
+#include "nccl.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int cuda_failed(nccl *n, const collectives_op *op, const char *call, cuda_error error)
+{
+    char what[COLLECTIVES_TEXT], text[256];
+    collectives_describe(op, what);
+    n->lib->cuda.take_error();
+    snprintf(text, sizeof text, "%s: %s", call, n->lib->cuda.error_string(error));
+    return collectives_nccl_fail(n, what, error == CUDA_OUT_OF_MEMORY ? CADRE_ENOMEM : CADRE_ESYSTEM, text);
+}
+
+int collectives_nccl_on_device(const nccl *n)
+{
+    int before = n->device;
+    if (n->lib->cuda.get_device(&before) != CUDA_SUCCESS_ || before != n->device)
+        n->lib->cuda.set_device(n->device);
+    return before;
+}
+
+void collectives_nccl_off_device(const nccl *n, int before)
+{
+    if (before != n->device)
+        n->lib->cuda.set_device(before);
+}
+
+/* ---- whose memory ------------------------------------------------------------------------------------------------ */
+
+static bool on_gpu(const nccl *n, const void *memory, int *device)
+{
+    cuda_pointer answer = {.type = CUDA_MEMORY_UNREGISTERED};
+    if (n->lib->cuda.pointer(&answer, memory) != CUDA_SUCCESS_) {
+        n->lib->cuda.take_error(); /* or the program's next check would find it */
+        return false;
+    }
+    *device = answer.device;
+    return answer.type == CUDA_MEMORY_DEVICE || answer.type == CUDA_MEMORY_MANAGED;
+}
+
+static int place_of(const nccl *n, const collectives_op *op, bool *gpu)
+{
+    int device = n->device;
+    *gpu = false;
+    if (op->kind == COLLECTIVES_BARRIER)
+        return CADRE_OK;
+    *gpu = on_gpu(n, op->output, &device);
+    if (op->input != op->output) {
+        int other = device;
+        if (on_gpu(n, op->input, &other) != *gpu || other != device)
+            return base_error(CADRE_EINVAL, "input and output are not in memory of the same device");
+    }
+    if (*gpu && device != n->device)
+        return base_error(CADRE_EINVAL, "the buffer is on GPU %d, the communicator's memory on GPU %d", device,
+                          n->device);
+    return CADRE_OK;
+}
+
+/* ---- the queue --------------------------------------------------------------------------------------------------- */
+
+static struct nccl_work *work_new(nccl *n)
+{
+    struct nccl_work *work = n->spare;
+    if (work) {
+        n->spare = work->next;
+        return work;
+    }
+    work = base_calloc(1, sizeof *work);
+    if (!work)
+        return NULL;
+    if (n->lib->cuda.event_new(&work->ready, CUDA_EVENT_NO_TIMING) != CUDA_SUCCESS_ ||
+        n->lib->cuda.event_new(&work->done, CUDA_EVENT_NO_TIMING) != CUDA_SUCCESS_) {
+        if (work->ready)
+            n->lib->cuda.event_free(work->ready);
+        free(work);
+        base_error(CADRE_ENOMEM, "no CUDA event could be made");
+        return NULL;
+    }
+    return work;
+}
+
+static void free_works(nccl *n, struct nccl_work *first)
+{
+    while (first) {
+        struct nccl_work *next = first->next;
+        n->lib->cuda.event_free(first->ready);
+        n->lib->cuda.event_free(first->done);
+        free(first);
+        first = next;
+    }
+}
+
+void collectives_nccl_drop(nccl *n)
+{
+    free_works(n, n->works);
+    free_works(n, n->spare);
+    n->works = n->spare = NULL;
+}
+
+static struct nccl_work *find_work(nccl *n, const collectives_op *op)
+{
+    struct nccl_work *work = n->works;
+    while (work && work->op != op)
+        work = work->next;
+    return work;
+}
+
+static void end_work(nccl *n, struct nccl_work *work)
+{
+    struct nccl_work **link = &n->works;
+    while (*link != work)
+        link = &(*link)->next;
+    *link = work->next;
+    work->next = n->spare;
+    n->spare = work;
+}
+
+static nccl_result give(nccl *n, const collectives_op *op)
+{
+    static const nccl_dtype dtypes[] = {NCCL_FLOAT32, NCCL_FLOAT64, NCCL_BFLOAT16, NCCL_INT32, NCCL_INT64};
+    static const nccl_op ops[] = {NCCL_SUM, NCCL_AVG, NCCL_MIN, NCCL_MAX, NCCL_PROD};
+    const struct nccl_library *lib = &n->lib->nccl;
+    nccl_dtype dtype = dtypes[op->dtype];
+    switch (op->kind) {
+    case COLLECTIVES_REDUCE_SCATTER:
+        return lib->reduce_scatter(op->input, op->output, op->count, dtype, ops[op->op], n->comm, n->stream);
+    case COLLECTIVES_ALL_GATHER:
+        return lib->all_gather(op->input, op->output, op->count, dtype, n->comm, n->stream);
+    case COLLECTIVES_BROADCAST:
+        return lib->broadcast(op->input, op->output, op->count, dtype, op->root, n->comm, n->stream);
+    default:
+        return lib->all_reduce(op->input, op->output, op->count, dtype, ops[op->op], n->comm, n->stream);
+    }
+}
+
+static int nccl_failed(nccl *n, const collectives_op *op, nccl_result result)
+{
+    char what[COLLECTIVES_TEXT], text[512];
+    collectives_describe(op, what);
+    int status = collectives_nccl_words(n, result, text, sizeof text);
+    return collectives_nccl_fail(n, what, status, text);
+}
+
+/* Go on with one work as far as it goes without waiting; it is not issued yet. */
+static int push(nccl *n, struct nccl_work *work)
+{
+    const struct cuda_library *cuda = &n->lib->cuda;
+    nccl_result result = NCCL_SUCCESS;
+    cuda_error error;
+    if (work->state == NCCL_QUEUED) {
+        if ((error = cuda->stream_wait(n->stream, work->ready, 0)) != CUDA_SUCCESS_)
+            return cuda_failed(n, work->op, "cudaStreamWaitEvent", error);
+        result = give(n, work->op);
+        if (result != NCCL_SUCCESS && result != NCCL_IN_PROGRESS)
+            return nccl_failed(n, work->op, result);
+        work->state = NCCL_ISSUING;
+    }
+    nccl_result asked = n->lib->nccl.async_error(n->comm, &result);
+    if (asked != NCCL_SUCCESS && asked != NCCL_IN_PROGRESS)
+        result = asked;
+    if (result == NCCL_IN_PROGRESS)
+        return CADRE_OK;
+    if (result != NCCL_SUCCESS)
+        return nccl_failed(n, work->op, result);
+    if ((error = cuda->event_record(work->done, n->stream)) != CUDA_SUCCESS_)
+        return cuda_failed(n, work->op, "cudaEventRecord", error);
+    work->state = NCCL_ISSUED;
+    return CADRE_OK;
+}
+
+static int push_all(nccl *n)
+{
+    for (struct nccl_work *work = n->works; work; work = work->next) {
+        int status = work->state == NCCL_ISSUED ? CADRE_OK : push(n, work);
+        if (status || work->state != NCCL_ISSUED)
+            return status;
+    }
+    return CADRE_OK;
+}
+
+static int begin(nccl *n, collectives_op *op)
+{
+    char what[COLLECTIVES_TEXT];
+    collectives_describe(op, what);
+    int status = collectives_nccl_alarmed(n, what);
+    if (status)
+        return status;
+    if (BASE_FAULT("collective"))
+        return collectives_nccl_fail(n, what, CADRE_ESYSTEM, "made to fail");
+    struct nccl_work *work = work_new(n), **end = &n->works;
+    if (!work)
+        return collectives_nccl_fail(n, what, CADRE_ENOMEM, cadre_error_message());
+    collectives_nccl_enter(n);
+    work->op = op;
+    work->number = n->entered;
+    work->state = NCCL_QUEUED;
+    work->next = NULL;
+    while (*end)
+        end = &(*end)->next;
+    *end = work;
+    cuda_error error = n->lib->cuda.event_record(work->ready, n->caller);
+    if (error != CUDA_SUCCESS_)
+        return cuda_failed(n, op, "cudaEventRecord", error);
+    return push_all(n);
+}
+
+/* Look once. */
+static int poll_work(nccl *n, struct nccl_work *work, bool *done)
+{
+    int status = push_all(n);
+    *done = false;
+    if (status)
+        return status;
+    if (work->state == NCCL_ISSUED) {
+        cuda_error error = n->lib->cuda.event_query(work->done);
+        if (error == CUDA_SUCCESS_) {
+            end_work(n, work);
+            *done = true;
+            return CADRE_OK;
+        }
+        if (error != CUDA_NOT_READY)
+            return cuda_failed(n, work->op, "cudaEventQuery", error);
+    }
+    return collectives_nccl_look(n, work->op, work->number);
+}
+
+static int finish(nccl *n, collectives_op *op)
+{
+    struct nccl_work *work = find_work(n, op);
+    int64_t begun = base_now_ns();
+    bool done = false;
+    int status = CADRE_OK;
+    while (!status && !done) {
+        status = poll_work(n, work, &done);
+        if (!status && !done)
+            collectives_nccl_pause(base_now_ns() - begun);
+    }
+    return status;
+}
+
+/* ---- host memory ------------------------------------------------------------------------------------------------- */
+
+/* What the companion comes back with. One that was aborted there may have been so because a rank failed on its GPU. */
+static int host_outcome(nccl *n, const collectives_op *op, int status)
+{
+    char what[COLLECTIVES_TEXT], text[400];
+    if (!status || status == CADRE_EINVAL)
+        return status;
+    snprintf(text, sizeof text, "%s", cadre_error_message());
+    collectives_describe(op, what);
+    if (atomic_load(&n->board->alarm) != NCCL_ALARM_NONE) {
+        int alarmed = collectives_nccl_alarmed(n, what);
+        return status == CADRE_ECANCELED ? alarmed : base_error(status, "%s", text);
+    }
+    uint32_t none = NCCL_ALARM_NONE; /* those who wait for their GPUs should hear of it */
+    uint32_t unclaimed = 0;
+    if (atomic_compare_exchange_strong(&n->board->claimed, &unclaimed, 1)) {
+        n->board->status = status;
+        n->board->rank = n->rank;
+        snprintf(n->board->text, sizeof n->board->text, "%s", text);
+        atomic_store(&n->board->recorded, 1);
+    }
+    atomic_compare_exchange_strong(&n->board->alarm, &none, NCCL_ALARM_FAILED);
+    collectives_nccl_end(n, false);
+    return base_error(status, "%s", text);
+}
+
+static int host_operate(nccl *n, collectives_op *op)
+{
+    const collectives_backend *host = n->host->backend;
+    void *self = n->host->self;
+    int status;
+    switch (op->kind) {
+    case COLLECTIVES_REDUCE_SCATTER:
+        status = host->reduce_scatter(self, op);
+        break;
+    case COLLECTIVES_ALL_GATHER:
+        status = host->all_gather(self, op);
+        break;
+    case COLLECTIVES_BROADCAST:
+        status = host->broadcast(self, op);
+        break;
+    case COLLECTIVES_BARRIER:
+        status = host->barrier(self, op);
+        break;
+    default:
+        status = host->all_reduce(self, op);
+    }
+    return host_outcome(n, op, status);
+}
+
+/* The companion knows one operation at a time: the front's oldest. */
+static int host_go_on(nccl *n, collectives_op *op, bool *done)
+{
+    const collectives_backend *host = n->host->backend;
+    void *self = n->host->self;
+    int status = CADRE_OK;
+    if (!host->start) {
+        status = host_operate(n, op);
+        if (done)
+            *done = !status;
+        return status;
+    }
+    if (!n->host_begun)
+        status = host->start(self, op);
+    n->host_begun = true;
+    if (!status && done)
+        status = host->test(self, op, done);
+    else if (!status)
+        status = host->wait(self, op);
+    if (!done || *done)
+        n->host_begun = false;
+    return host_outcome(n, op, status);
+}
+
+/* ---- what the table calls ---------------------------------------------------------------------------------------- */
+
+int collectives_nccl_operate(nccl *n, collectives_op *op)
+{
+    bool gpu;
+    int status = place_of(n, op, &gpu);
+    if (status)
+        return status;
+    if (!gpu)
+        return host_operate(n, op);
+    int before = collectives_nccl_on_device(n);
+    status = begin(n, op);
+    if (!status)
+        status = finish(n, op);
+    collectives_nccl_off_device(n, before);
+    return status;
+}
+
+int collectives_nccl_start(nccl *n, collectives_op *op)
+{
+    bool gpu;
+    int status = place_of(n, op, &gpu);
+    if (status || !gpu)
+        return status;
+    int before = collectives_nccl_on_device(n);
+    status = begin(n, op);
+    collectives_nccl_off_device(n, before);
+    return status;
+}
+
+int collectives_nccl_test(nccl *n, collectives_op *op, bool *done)
+{
+    struct nccl_work *work = find_work(n, op);
+    *done = false;
+    if (!work)
+        return host_go_on(n, op, done);
+    int before = collectives_nccl_on_device(n), status = poll_work(n, work, done);
+    collectives_nccl_off_device(n, before);
+    return status;
+}
+
+int collectives_nccl_wait(nccl *n, collectives_op *op)
+{
+    if (!find_work(n, op))
+        return host_go_on(n, op, NULL);
+    int before = collectives_nccl_on_device(n), status = finish(n, op);
+    collectives_nccl_off_device(n, before);
+    return status;
+}
+
+int collectives_nccl_settle(nccl *n, collectives_op *op)
+{
+    struct nccl_work *work = work_new(n);
+    int64_t begun = base_now_ns();
+    if (!work)
+        return CADRE_ENOMEM;
+    cuda_error error = n->lib->cuda.event_record(work->done, n->stream);
+    while (error == CUDA_SUCCESS_ && (error = n->lib->cuda.event_query(work->done)) == CUDA_NOT_READY) {
+        if (base_now_ns() >= op->deadline_ns)
+            break;
+        collectives_nccl_pause(base_now_ns() - begun);
+        error = CUDA_SUCCESS_;
+    }
+    work->next = n->spare;
+    n->spare = work;
+    if (error == CUDA_NOT_READY)
+        return base_error(CADRE_ETIMEDOUT, "the GPU did not answer before the deadline");
+    return error == CUDA_SUCCESS_ ? CADRE_OK : base_error(CADRE_ESYSTEM, "CUDA: %s", n->lib->cuda.error_string(error));
+}
