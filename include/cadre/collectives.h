@@ -17,6 +17,12 @@
  * mpirun ends the job), CADRE_EMISMATCH (the ranks call different operations; shm always notices), CADRE_ECANCELED.
  * Where the backend can (shm), the first rank to fail tells the others, which then return its status and words. Buffers
  * are undefined after an error. They have to be aligned to their elements.
+ *
+ * With the nccl backend a buffer is either on the GPU (on all ranks) or in host memory (on all ranks): the former goes to
+ * NCCL, which sums in an order of its own (equal within rounding; bfloat16 is rounded after each addition; a NaN may be
+ * lost in CADRE_MIN and CADRE_MAX), the latter to the best host backend, as does cadre_barrier. Calls return when the GPU
+ * is done. A rank that hangs is noticed at the deadline, one of the same host that dies within a second; NCCL is then
+ * aborted.
  */
 #ifndef CADRE_COLLECTIVES_H
 #define CADRE_COLLECTIVES_H
