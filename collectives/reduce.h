@@ -11,6 +11,9 @@
 void collectives_reduce(void *const *to, int copies, const void *const *from, int world, size_t count,
                         cadre_dtype dtype, cadre_op op);
 
+/* memcpy for what other ranks are to read; see stream.c. */
+void collectives_stream(void *restrict to, const void *restrict from, size_t nbytes);
+
 /*
  * For a reduction in two steps, within hosts and between them: bfloat16 goes as float32 in between, and a mean is
  * divided at the end, so the bits are those of one step. `by` > 0; `dtype` is no bfloat16.

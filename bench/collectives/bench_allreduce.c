@@ -152,9 +152,11 @@ static void measure(struct bench *b, size_t nbytes, double budget, struct figure
             run(b, (enum way)way, count);
     double begun = base_now();
     while (rounds < ROUNDS_MAX && !enough) {
-        for (int way = 0; way < WAYS; way++)
+        for (int i = 0; i < WAYS; i++) { /* there and back, so that no way always follows the same other */
+            int way = rounds % 2 ? WAYS - 1 - i : i;
             if (is_on(b, (enum way)way))
                 times[way][rounds] = run(b, (enum way)way, count);
+        }
         rounds++;
         enough = base_now() - begun > budget && rounds >= 7;
         must(cadre_broadcast(b->comm, &enough, 1, CADRE_INT32, 0), "go on");

@@ -11,7 +11,7 @@
  * it is small: pieces go through the staging area. Each rank copies a piece in; after the barrier each takes what it
  * needs out of everybody's. One barrier a piece, since the next piece goes to another buffer. SLICED  a large staged
  * all-reduce of more than two ranks, where it would be a waste that every rank reduces everything: after the barrier
- * each reduces its slice in place, after the next one all copy the result out. Three buffers: while piece k is copied
+ * each reduces its slice, after the next one all copy the result out. Three buffers: while piece k is copied
  * in, k - 1 is reduced and k - 2 copied out.
  *
  * A staging buffer is free for piece k when all have passed the barrier after the one in which k - 3 was reduced; as
@@ -71,6 +71,14 @@ static char *stage(const shm *s, int rank, uint64_t slot)
 /* Elements in piece number `at`. */
 static size_t piece_count(const struct shm_task *t, size_t at) { return smaller(t->piece, t->count - at * t->piece); }
 
+/* A rank's part of `count` elements: [*lo, *hi), cut where a cache line begins. */
+static void slice_of(const shm *s, int rank, size_t count, size_t size, size_t *lo, size_t *hi)
+{
+    size_t line = SHM_LINE / size, lines = (count + line - 1) / line, world = (size_t)s->world, r = (size_t)rank;
+    *lo = smaller(count, (lines / world * r + smaller(r, lines % world)) * line);
+    *hi = smaller(count, *lo + (lines / world + (r < lines % world)) * line);
+}
+
 /* Copy piece `at` into the own staging buffer `slot`. */
 static void stage_in(shm *s, const struct shm_task *t, size_t at, uint64_t slot)
 {
@@ -78,15 +86,23 @@ static void stage_in(shm *s, const struct shm_task *t, size_t at, uint64_t slot)
     size_t nbytes = piece_count(t, at) * t->size, from = at * t->piece * t->size;
     if (t->kind == COLLECTIVES_BROADCAST && t->root != s->rank)
         return;
+    if (t->way == SLICED) { /* nobody reads the own slice */
+        size_t lo, hi, count = piece_count(t, at);
+        slice_of(s, s->rank, count, t->size, &lo, &hi);
+        collectives_stream(to, t->input + from, lo * t->size);
+        collectives_stream(to + hi * t->size, t->input + from + hi * t->size, (count - hi) * t->size);
+        return;
+    }
     if (t->kind != COLLECTIVES_REDUCE_SCATTER) {
-        memcpy(to, t->input + from, nbytes);
+        collectives_stream(to, t->input + from, nbytes);
         return;
     }
     for (int r = 0; r < s->world; r++)
-        memcpy(to + (size_t)r * nbytes, t->input + (size_t)r * t->count * t->size + from, nbytes);
+        if (r != s->rank) /* nor the own block */
+            collectives_stream(to + (size_t)r * nbytes, t->input + (size_t)r * t->count * t->size + from, nbytes);
 }
 
-/* Take what this rank needs of piece `at` out of everybody's buffer `slot`. */
+/* Take what this rank needs of piece `at` out of everybody's buffer `slot`; its own part is where it always was. */
 static void stage_out(shm *s, const struct shm_task *t, size_t at, uint64_t slot)
 {
     size_t count = piece_count(t, at), nbytes = count * t->size, where = at * t->piece * t->size;
@@ -95,12 +111,13 @@ static void stage_out(shm *s, const struct shm_task *t, size_t at, uint64_t slot
     switch (t->kind) {
     case COLLECTIVES_ALL_REDUCE:
         for (int r = 0; r < s->world; r++)
-            from[r] = stage(s, r, slot);
+            from[r] = r == s->rank ? t->input + where : stage(s, r, slot);
         collectives_reduce(&to, 1, from, s->world, count, t->dtype, t->op);
         break;
     case COLLECTIVES_REDUCE_SCATTER:
         for (int r = 0; r < s->world; r++)
-            from[r] = stage(s, r, slot) + (size_t)s->rank * nbytes;
+            from[r] = r == s->rank ? t->input + (size_t)r * t->count * t->size + where
+                                   : stage(s, r, slot) + (size_t)s->rank * nbytes;
         collectives_reduce(&to, 1, from, s->world, count, t->dtype, t->op);
         break;
     case COLLECTIVES_ALL_GATHER:
@@ -120,33 +137,28 @@ static void stage_out(shm *s, const struct shm_task *t, size_t at, uint64_t slot
     }
 }
 
-/* This rank's part of `count` elements: [*lo, *hi), cut where a cache line begins. */
-static void own_slice(const shm *s, size_t count, size_t size, size_t *lo, size_t *hi)
-{
-    size_t line = SHM_LINE / size, lines = (count + line - 1) / line, world = (size_t)s->world, rank = (size_t)s->rank;
-    *lo = smaller(count, (lines / world * rank + smaller(rank, lines % world)) * line);
-    *hi = smaller(count, *lo + (lines / world + (rank < lines % world)) * line);
-}
-
-/* Reduce the own slice of piece `at` in buffer `slot`, in place: nobody else touches that slice of any buffer. */
+/* Reduce the own slice of piece `at` out of everybody's buffer `slot`, and put it where nobody has anything. */
 static void reduce_staged_slice(shm *s, const struct shm_task *t, size_t at, uint64_t slot)
 {
     size_t lo, hi;
     const void *from[SHM_RANKS_MAX];
-    own_slice(s, piece_count(t, at), t->size, &lo, &hi);
+    slice_of(s, s->rank, piece_count(t, at), t->size, &lo, &hi);
+    size_t where = (at * t->piece + lo) * t->size;
     for (int r = 0; r < s->world; r++)
-        from[r] = stage(s, r, slot) + lo * t->size;
-    void *to = stage(s, s->rank, slot) + lo * t->size;
-    collectives_reduce(&to, 1, from, s->world, hi - lo, t->dtype, t->op);
+        from[r] = r == s->rank ? t->input + where : stage(s, r, slot) + lo * t->size;
+    void *to = t->output + where;
+    if (hi > lo)
+        collectives_reduce(&to, 1, from, s->world, hi - lo, t->dtype, t->op);
+    collectives_stream(stage(s, s->rank, slot) + lo * t->size, to, (hi - lo) * t->size);
 }
 
 static void copy_slices_out(shm *s, const struct shm_task *t, size_t at, uint64_t slot)
 {
-    shm as = *s; /* to ask for another rank's slice */
-    for (as.rank = 0; as.rank < s->world; as.rank++) {
+    for (int r = 0; r < s->world; r++) {
         size_t lo, hi;
-        own_slice(&as, piece_count(t, at), t->size, &lo, &hi);
-        memcpy(t->output + (at * t->piece + lo) * t->size, stage(s, as.rank, slot) + lo * t->size, (hi - lo) * t->size);
+        slice_of(s, r, piece_count(t, at), t->size, &lo, &hi);
+        if (r != s->rank)
+            memcpy(t->output + (at * t->piece + lo) * t->size, stage(s, r, slot) + lo * t->size, (hi - lo) * t->size);
     }
 }
 
@@ -158,7 +170,7 @@ static void go_direct(shm *s, const struct shm_task *t, char *const *theirs)
     size_t lo = 0, hi = t->count, nbytes = t->count * t->size;
     switch (t->kind) {
     case COLLECTIVES_ALL_REDUCE:
-        own_slice(s, t->count, t->size, &lo, &hi);
+        slice_of(s, s->rank, t->count, t->size, &lo, &hi);
         for (int r = 0; r < s->world; r++) {
             from[r] = theirs[r] + lo * t->size;
             to[(r - s->rank + s->world) % s->world] = theirs[r] + lo * t->size;
@@ -209,7 +221,7 @@ static enum step show(shm *s, struct shm_task *t)
                               .region = region ? region->id : -1,
                               .offset = offset};
     plan_pieces(s, t);
-    if (t->kind != COLLECTIVES_BARRIER && (!region || nbytes <= SHM_SMALL)) {
+    if (t->kind != COLLECTIVES_BARRIER && (!region || nbytes <= s->control->small)) {
         note->staged = 1;
         stage_in(s, t, 0, s->slot);
     }
@@ -251,7 +263,7 @@ static int agree(shm *s, const collectives_op *op, struct shm_task *t, char **th
         staged += note->staged;
     }
     size_t nbytes = shown_bytes(s, t);
-    bool direct = shared == s->world && nbytes > SHM_SMALL;
+    bool direct = shared == s->world && nbytes > s->control->small;
     for (int r = 0; direct && r < s->world; r++) {
         const struct shm_note *note = &seats[r].notes[turn];
         struct shm_region *region = s->regions;

@@ -150,6 +150,7 @@ static int shm_init(const collectives_place *place, void **self)
     s->control = setup.base[0];
     if (oob->rank == 0) {
         s->control->chunk = chunk;
+        s->control->small = s->spin ? 4 << 10 : 16 << 10;
         atomic_store(&s->control->canceller, -1);
     }
     for (int r = 0; r < oob->world; r++)

@@ -15,7 +15,6 @@ enum {
     SHM_RANKS_MAX = 256,
     SHM_LINE = 64,
     SHM_STAGES = 3,         /* staging buffers a rank: one filled, one reduced, one copied out (ops.c) */
-    SHM_SMALL = 16 << 10,   /* up to here one barrier and a copy beat two barriers and none */
     SHM_LOOK_NS = 20000000, /* how often a rank that waits looks for dead peers, the alarm and its deadline */
 };
 
@@ -49,6 +48,7 @@ struct shm_control {
     int32_t status, rank;
     char text[512]; /* the first error's words */
     uint64_t chunk; /* bytes of a staging buffer, as rank 0 has decided */
+    uint64_t small; /* up to so many bytes one barrier and a copy beat two barriers and none; likewise */
     struct shm_seat seats[];
 };
 
