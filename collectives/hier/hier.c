@@ -126,6 +126,7 @@ static int make_within(hier *h, const collectives_place *place)
         return status;
     h->within = made;
     h->within->first = h->host * h->lanes;
+    h->within->spin = collectives_shm_roomy(place->cards, h->world, h->rank);
     status = collectives_shm.alloc(made, &op, HIER_PIECE, &work);
     h->work = work;
     return status;

@@ -9,8 +9,8 @@
 #include "collectives/shm/shm.h"
 
 enum {
-    HIER_PIECE = 4 << 20,      /* bytes of a rank's buffer that are under way at a time; two such pieces overlap */
-    HIER_SMALL = 64 << 10,     /* up to here every lane exchanges all of it */
+    HIER_PIECE = 2 << 20,      /* bytes of a rank's buffer that are under way at a time, in two pieces */
+    HIER_SMALL = 32 << 10,     /* up to here every lane exchanges all of it */
     HIER_GRACE_NS = 500000000, /* see below */
     HIER_LOOK_NS = 20000000,   /* how often a rank that waits for messages looks for alarms */
     HIER_ALARM_BYTES = 512,

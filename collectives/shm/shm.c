@@ -47,6 +47,14 @@ static int cores(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+bool collectives_shm_roomy(const unsigned char (*cards)[COLLECTIVES_CARD], int world, int rank)
+{
+    int count = 0;
+    for (int r = 0; r < world; r++)
+        count += memcmp(cards[r], cards[rank], sizeof((struct place_card *)0)->boot) == 0;
+    return count <= cores();
+}
+
 static int shm_score(const collectives_place *place, char why[COLLECTIVES_WHY])
 {
     struct place_card first, other;

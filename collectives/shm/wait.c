@@ -144,8 +144,7 @@ int collectives_shm_alarmed(shm *s, const collectives_op *op)
         base_sleep_ns(100000); /* its writer is between two stores, or was killed there */
     if (!atomic_load(&control->recorded))
         return base_error(CADRE_EPEER, "%s: another rank failed and could not say why", what);
-    return base_error(control->status, "%s: rank %d failed first: %s", what, s->first + control->rank,
-                      control->text);
+    return base_error(control->status, "%s: rank %d failed first: %s", what, s->first + control->rank, control->text);
 }
 
 static void raise_alarm(shm *s, uint32_t alarm)
