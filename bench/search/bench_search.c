@@ -1,8 +1,9 @@
 /*
  * Our side of the search bench: a searcher on the problems of problems.c, one run a seed, and the time of a suggestion.
  *
- *   bench_search --out results.csv [--searcher tpe] [--options JSON] [--label NAME] [--data DIR] [--seeds 30] [--first
- * 0] [--only PROBLEM] bench_search --speed [--searcher tpe]
+ *   bench_search --out results.csv [--searcher tpe] [--options JSON] [--label NAME] [--data DIR] [--seeds 30]
+ *                [--first 0] [--only PROBLEM] [--trials 200]
+ *   bench_search --speed [--searcher tpe] [--dims 5]
  *
  * The results file is the one that run_optuna.py writes too; runs that are in it already are passed over.
  */
@@ -19,7 +20,7 @@ enum { TRIALS = 200, EVERY = 25 };
 
 typedef struct arguments {
     const char *out, *searcher, *options, *label, *data, *only;
-    int seeds, first, speed;
+    int seeds, first, trials, dims, speed;
 } arguments;
 
 static void die(const char *what)
@@ -83,7 +84,7 @@ static void run(const arguments *args, int which, int seed, double *regret)
     if (cadre_searcher_new(space, &search, (uint64_t)seed, &searcher))
         die(args->searcher);
     double x[BENCH_MAX_DIMS], best = INFINITY;
-    for (int trial = 1; trial <= TRIALS; trial++) {
+    for (int trial = 1; trial <= args->trials; trial++) {
         int64_t number;
         int status = cadre_searcher_ask(searcher, &number, x);
         if (status < 0)
@@ -125,8 +126,11 @@ static void record(const arguments *args, int which, int seed)
     if (!file)
         die(args->out);
     fputs(start, file);
-    for (int i = 0; i < TRIALS / EVERY; i++)
-        fprintf(file, "%.6g%s", regret[i], i + 1 < TRIALS / EVERY ? "," : "\n");
+    for (int i = 0; i < TRIALS / EVERY; i++) {
+        if ((i + 1) * EVERY <= args->trials)
+            fprintf(file, "%.6g", regret[i]);
+        fputs(i + 1 < TRIALS / EVERY ? "," : "\n", file);
+    }
     fclose(file);
 }
 
@@ -181,7 +185,7 @@ static double suggestion_ms(const arguments *args, int n, int ndims)
 
 static arguments parse(int argc, char **argv)
 {
-    arguments args = {.searcher = "tpe", .seeds = 30};
+    arguments args = {.searcher = "tpe", .seeds = 30, .trials = TRIALS, .dims = 5};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--speed") == 0) {
@@ -202,6 +206,10 @@ static arguments parse(int argc, char **argv)
             args.only = value;
         else if (strcmp(argv[i], "--seeds") == 0)
             args.seeds = atoi(value);
+        else if (strcmp(argv[i], "--trials") == 0)
+            args.trials = atoi(value) < TRIALS ? atoi(value) : TRIALS;
+        else if (strcmp(argv[i], "--dims") == 0)
+            args.dims = atoi(value) > 8 ? 8 : atoi(value) < 2 ? 2 : atoi(value);
         else if (strcmp(argv[i], "--first") == 0)
             args.first = atoi(value);
         else {
@@ -217,8 +225,9 @@ int main(int argc, char **argv)
 {
     arguments args = parse(argc, argv);
     if (args.speed) {
-        for (int n = 100; n <= 10000; n *= 10)
-            printf("%s: %5d trials, 5 floats: %.3f ms a suggestion\n", args.searcher, n, suggestion_ms(&args, n, 5));
+        for (int n = 100; n <= 10000; n = n == 100 ? 300 : n == 300 ? 1000 : 10 * n)
+            printf("%s: %5d trials, %d floats: %.3f ms a suggestion\n", args.searcher, n, args.dims,
+                   suggestion_ms(&args, n, args.dims));
         return 0;
     }
     if (!args.out) {

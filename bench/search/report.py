@@ -35,7 +35,7 @@ def read(paths):
     for path in paths:
         with open(path, newline="") as file:
             for row in csv.DictReader(file):
-                regrets = {int(key[1:]): float(value) for key, value in row.items() if key[0] == "r"}
+                regrets = {int(key[1:]): float(value) for key, value in row.items() if key[0] == "r" and value}
                 runs.setdefault(row["problem"], {}).setdefault(row["searcher"], []).append(regrets)
     return runs
 

@@ -51,7 +51,7 @@ def suggest(trial, dim):
     return trial.suggest_float(name, dim.low, dim.high, step=dim.step or None, log=bool(dim.log))
 
 
-def run(lib, problem, make, seed):
+def run(lib, problem, make, seed, trials):
     dims = [lib.bench_problem_dim(problem, i).contents for i in range(lib.bench_problem_ndims(problem))]
     x = (ctypes.c_double * len(dims))()
 
@@ -62,7 +62,7 @@ def run(lib, problem, make, seed):
         return lib.bench_problem_value(problem, x)
 
     study = optuna.create_study(sampler=make(seed))
-    study.optimize(objective, n_trials=TRIALS)
+    study.optimize(objective, n_trials=trials)
     best, row = float("inf"), []
     for number, trial in enumerate(study.trials, 1):
         best = min(best, trial.value)
@@ -86,6 +86,7 @@ def main():
     parser.add_argument("--data")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=TRIALS, help="at most so many; the columns beyond stay empty")
     parser.add_argument("--only", action="append")
     parser.add_argument("--sampler", default="tpe", choices=SAMPLERS)
     args = parser.parse_args()
@@ -105,9 +106,10 @@ def main():
             name = lib.bench_problem_name(problem).decode()
             if (args.only and name not in args.only) or (name, searcher, str(seed)) in done:
                 continue
-            row = run(lib, problem, SAMPLERS[args.sampler], seed)
+            row = run(lib, problem, SAMPLERS[args.sampler], seed, args.trials)
             with open(args.out, "a") as file:
-                file.write(f"{name},{searcher},{seed}," + ",".join(f"{value:.6g}" for value in row) + "\n")
+                cells = [f"{value:.6g}" for value in row] + [""] * (TRIALS // EVERY - len(row))
+                file.write(f"{name},{searcher},{seed}," + ",".join(cells) + "\n")
 
 
 if __name__ == "__main__":

@@ -94,6 +94,25 @@ typedef struct cadre_tpe_options {
 } cadre_tpe_options;
 CADRE_API extern const cadre_searcher_table cadre_searcher_tpe;
 
+/** What a Gaussian process takes the objective for. */
+typedef enum cadre_gp_noise {
+    CADRE_GP_ANY = 0,           /* as noisy as it looks; a point is not tried again while there are others */
+    CADRE_GP_DETERMINISTIC = 1, /* the same value at the same point */
+    CADRE_GP_NOISY = 2,         /* a point may be tried again */
+} cadre_gp_noise;
+
+/** Gaussian-process search; tuner/search/gp.c tells which. For up to some hundred trials, each of which costs more than
+ * a suggestion does: milliseconds at 100 trials, up to 100 ms at 300 and beyond. */
+typedef struct cadre_gp_options {
+    size_t size;    /* sizeof(cadre_gp_options) */
+    int startup;    /* evenly spread trials first, counted when complete or pruned; 0: 10 */
+    int noise;      /* cadre_gp_noise */
+    int candidates; /* points that are looked at for each suggestion; 0: 512 */
+    int starts;     /* local searches from the best of them; 0: 5 */
+    int max_trials; /* of which the model is made, when there are more; 0: 300 */
+} cadre_gp_options;
+CADRE_API extern const cadre_searcher_table cadre_searcher_gp;
+
 /** Scrambled quasi-random sequences, which fill the space more evenly than random draws; tuner/search/qmc.c. No options. */
 CADRE_API extern const cadre_searcher_table cadre_searcher_sobol;
 CADRE_API extern const cadre_searcher_table cadre_searcher_halton;
@@ -120,7 +139,7 @@ CADRE_API extern const cadre_searcher_table cadre_searcher_cmaes;
 /** Which searcher, and what is put around it. Zero is random search. Borrowed during cadre_searcher_new only. */
 typedef struct cadre_search {
     const cadre_searcher_table *table; /* NULL: the one of `name` */
-    const char *name;                  /* of the registry: "random", "grid", "tpe", "sobol", "halton", "cmaes"; NULL: "random" */
+    const char *name;                  /* of the registry: "random", "grid", "tpe", "gp", "sobol", "halton", "cmaes"; NULL: "random" */
     const void *options;
     const char *json;
     int max_concurrent; /* at most so many trials run at once, then CADRE_LATER; 0: no limit */
@@ -133,6 +152,7 @@ typedef struct cadre_search {
 #define CADRE_SEARCH_RANDOM ((cadre_search){.table = &cadre_searcher_random})
 #define CADRE_SEARCH_GRID   CADRE_GRID_SEARCH()
 #define CADRE_SEARCH_TPE    CADRE_TPE()
+#define CADRE_SEARCH_GP     CADRE_GP()
 #define CADRE_SEARCH_SOBOL  ((cadre_search){.table = &cadre_searcher_sobol})
 #define CADRE_SEARCH_CMAES  CADRE_CMAES()
 #define CADRE_SEARCH_HALTON ((cadre_search){.table = &cadre_searcher_halton})
@@ -142,6 +162,9 @@ typedef struct cadre_search {
 #define CADRE_TPE(...)                                                                                                 \
     ((cadre_search){.table = &cadre_searcher_tpe,                                                                      \
                     .options = &(const cadre_tpe_options){.size = sizeof(cadre_tpe_options), __VA_ARGS__}})
+#define CADRE_GP(...)                                                                                                  \
+    ((cadre_search){.table = &cadre_searcher_gp,                                                                       \
+                    .options = &(const cadre_gp_options){.size = sizeof(cadre_gp_options), __VA_ARGS__}})
 
 #define CADRE_CMAES(...)                                                                                               \
     ((cadre_search){.table = &cadre_searcher_cmaes,                                                                    \

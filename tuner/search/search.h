@@ -7,7 +7,14 @@
 #include <math.h>
 
 /* Streams of random numbers by purpose, mixed with the number of the ask. */
-enum { SEARCH_STREAM_SAMPLE = 1, SEARCH_STREAM_POINTS = 2, SEARCH_STREAM_TPE = 3, SEARCH_STREAM_QMC = 4, SEARCH_STREAM_CMA = 5 };
+enum {
+    SEARCH_STREAM_SAMPLE = 1,
+    SEARCH_STREAM_POINTS = 2,
+    SEARCH_STREAM_TPE = 3,
+    SEARCH_STREAM_QMC = 4,
+    SEARCH_STREAM_CMA = 5,
+    SEARCH_STREAM_GP = 16,
+};
 
 /* A searcher as a wrapper sees it. */
 typedef struct search_layer {
