@@ -6,8 +6,10 @@
  */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "tracking/internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -238,7 +240,8 @@ int tracking_commit(tracking_store *store, bool durable)
         return status;
     if (store->journal.length == 0 && !(durable && store->unsynced))
         return CADRE_OK;
-    status = commit_journal(store, durable);
+    int fault = BASE_FAULT("commit");
+    status = fault ? base_errno(fault > 0 ? fault : EIO, "store %s: commit", store->path) : commit_journal(store, durable);
     if (status != CADRE_OK) {
         store->retry_ns = base_now_ns() + (int64_t)RETRY_MS * 1000000;
         return status;

@@ -510,6 +510,7 @@ static int take_report(trainer_run *run, const json_t *message, cadre_metric *me
 {
     tracking_metric rows[CADRE_MAX_METRICS];
     int64_t report = message_int(message, "report", 0), step = message_int(message, "step", 0);
+    BASE_FAULT("take"); /* it was reported, nothing of it is recorded */
     int status = read_metrics(message, metrics, rows, count);
     if (status == CADRE_OK && report != run->report + 1)
         status = base_error(CADRE_EPROTO, "report %lld came after report %lld", (long long)report, (long long)run->report);
@@ -657,6 +658,7 @@ int run_finish(trainer_run *run, int status, const char *reason)
     run->result.stopped = status == CADRE_STOP;
     run->result.wall_s = base_now() - run->begun;
     progress_end(&run->progress);
+    BASE_FAULT("finish"); /* all is done, the final state is not recorded */
     int recorded = run_files_result_checkpoints(run);
     if (!run->trial) { /* a finished run was taken up and had nothing left to do: its result stands */
         run->result.trial = run->parent_number;

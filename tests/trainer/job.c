@@ -51,7 +51,14 @@ int __wrap_base_fault_hit(const char *point)
         raise(SIGSTOP);
     if (strcmp(plan.action, "exit") == 0)
         _exit(3);
-    return strcmp(plan.action, "enospc") == 0 ? ENOSPC : 0;
+    static const struct {
+        const char *action;
+        int value;
+    } answers[] = {{"enospc", ENOSPC}, {"eio", EIO}, {"oom", ENOMEM}, {"short", -1}};
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        if (strcmp(plan.action, answers[i].action) == 0)
+            return answers[i].value;
+    return 0;
 }
 
 /* "point:N:action[@rank]", rank -2 being the controller */

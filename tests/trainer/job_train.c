@@ -218,7 +218,7 @@ static int train_on(const job_options *options, cadre_session *session, cadre_st
         state->epoch++;
         double score = sin((double)state->epoch * 1.3);
         status = cadre_report(session,
-                              CADRE_METRICS({"loss", training->total, CADRE_REDUCE_MEAN, 0}, {"seen", (double)training->seen, CADRE_REDUCE_RATIO, 2},
+                              CADRE_METRICS({"loss", acts(options, session, "nan-loss") && state->epoch == 2 ? NAN : training->total, CADRE_REDUCE_MEAN, 0}, {"seen", (double)training->seen, CADRE_REDUCE_RATIO, 2},
                                             {"score", acts(options, session, "nan-score") && state->epoch % 2 ? NAN : score}),
                               options->save ? state : NULL);
         if (status == CADRE_STOP && ignores)

@@ -392,3 +392,36 @@ void assert_run_clean(const char *name)
     }
     assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_attempts WHERE cause IS NULL"), 0);
 }
+
+/* A word for the job: whoever removes the file strikes, once. */
+const char *new_marker(void)
+{
+    static char word[1100];
+    const char *path = in_scratch("marker");
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    snprintf(word, sizeof word, "marker=%s", path);
+    return word;
+}
+
+void assert_like(const char *name, const char *undisturbed, int world)
+{
+    assert_run_clean(name);
+    assert_same_final(name, undisturbed, world);
+    char *reports = store_reports(name, 0), *expected = store_reports(undisturbed, 0);
+    assert_string_equal(reports, expected);
+    free(reports);
+    free(expected);
+    assert_int_equal(store_int(name, "SELECT count(*) FROM trials"), 1);
+    assert_string_equal(store_text(name, "SELECT state FROM trials"), "COMPLETE");
+    assert_int_equal(store_int(name, "SELECT count(*) FROM trial_values"), 1);
+    assert_int_equal(store_int(name, "SELECT count(*) FROM trial_intermediate_values"), store_int(undisturbed, "SELECT count(*) FROM trial_intermediate_values"));
+}
+
+/* Did a killed run come so far that there is something to resume? */
+bool has_trial(const char *name)
+{
+    return file_exists(in_scratch("runs/%s/cadre.db", name)) && store_int(name, "SELECT count(*) FROM sqlite_master") > 0 &&
+           store_int(name, "SELECT count(*) FROM trials") > 0;
+}

@@ -53,6 +53,13 @@ bool file_exists(const char *path);
  *  recorded, no lock, log or temporary file, and the store whole. */
 void assert_run_clean(const char *name);
 
+/** A word for the job, "marker=FILE": of all the processes that come by the fault, the first one strikes. The file is gone then. */
+const char *new_marker(void);
+/** Fails the test unless run `name`, which was disturbed, has one complete trial with the bits and the reports of run `undisturbed`, and is clean. */
+void assert_like(const char *name, const char *undisturbed, int world);
+/** Did a killed run come so far that there is something to resume? */
+bool has_trial(const char *name);
+
 /** Wait until `path` has at least `lines` lines. */
 void wait_for_lines(const char *path, int lines);
 

@@ -7,32 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A word for the job: whoever removes the file strikes, once. */
-static const char *marker(void)
-{
-    static char word[1100];
-    const char *path = in_scratch("marker");
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fclose(file);
-    snprintf(word, sizeof word, "marker=%s", path);
-    return word;
-}
-
-static void assert_like(const char *name, const char *undisturbed, int world)
-{
-    assert_run_clean(name);
-    assert_same_final(name, undisturbed, world);
-    char *reports = store_reports(name, 0), *expected = store_reports(undisturbed, 0);
-    assert_string_equal(reports, expected);
-    free(reports);
-    free(expected);
-    assert_int_equal(store_int(name, "SELECT count(*) FROM trials"), 1);
-    assert_string_equal(store_text(name, "SELECT state FROM trials"), "COMPLETE");
-    assert_int_equal(store_int(name, "SELECT count(*) FROM trial_values"), 1);
-    assert_int_equal(store_int(name, "SELECT count(*) FROM trial_intermediate_values"), store_int(undisturbed, "SELECT count(*) FROM trial_intermediate_values"));
-}
-
 struct ending {
     const char *action, *cause;
     int exit_code, signal;
@@ -43,7 +17,7 @@ static const struct ending endings[] = {{"kill", "killed", 0, SIGKILL}, {"segv",
 static void strike_worker(const char *name, const char *words, const char *point, const struct ending *ending, int rank)
 {
     char all[1400], sql[300];
-    snprintf(all, sizeof all, "%s failures=1 fault=%s:%s@%d %s", words, point, ending->action, rank, marker());
+    snprintf(all, sizeof all, "%s failures=1 fault=%s:%s@%d %s", words, point, ending->action, rank, new_marker());
     job_expect(name, all, "OK");
     if (file_exists(in_scratch("marker")))
         fail_msg("%s: nobody came by %s on rank %d", name, point, rank);
@@ -95,13 +69,6 @@ static void by_other_launchers(void **state)
     assert_int_equal(store_int("inproc", "SELECT count(*) FROM cadre_attempts WHERE attempt = 0 AND cause = 'failed' AND \"rank\" = 0"), 1);
 }
 
-/* Did a killed run come so far that there is something to resume? */
-static bool has_trial(const char *name)
-{
-    return file_exists(in_scratch("runs/%s/cadre.db", name)) && store_int(name, "SELECT count(*) FROM sqlite_master") > 0 &&
-           store_int(name, "SELECT count(*) FROM trials") > 0;
-}
-
 /* The controller is killed; a resume goes on from the last checkpoint. */
 static void controller(void **state)
 {
@@ -115,7 +82,7 @@ static void controller(void **state)
         for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
             char name[32], words[1400];
             snprintf(name, sizeof name, "c%d-%zu", mode, i);
-            snprintf(words, sizeof words, "%s fault=%s:kill@-2 %s", modes[mode], faults[i], marker());
+            snprintf(words, sizeof words, "%s fault=%s:kill@-2 %s", modes[mode], faults[i], new_marker());
             if (job_run(name, words) != -SIGKILL)
                 continue; /* not that often in this mode */
             snprintf(words, sizeof words, "%s resume=1", modes[mode]);
@@ -153,7 +120,7 @@ static void mpirun_controller(void **state)
     (void)state;
     job_expect("undisturbed", "workers=2 every=2", "OK");
     char words[1400];
-    snprintf(words, sizeof words, "workers=2 every=2 launcher=mpirun fault=record:2:kill@-2 %s", marker());
+    snprintf(words, sizeof words, "workers=2 every=2 launcher=mpirun fault=record:2:kill@-2 %s", new_marker());
     assert_int_equal(job_run("m", words), -SIGKILL);
     job_expect("m", "workers=2 every=2 launcher=mpirun resume=1", "OK");
     assert_like("m", "undisturbed", 2); /* and the private directory of the killed one is swept, or the teardown finds it */
@@ -203,7 +170,7 @@ static void helpers_left_behind(void **state)
     job_expect("failed", "workers=1 act=helper-error act_step=3", "ETRAIN");
     job_expect("executed", "workers=2 thread=1 act=helper act_step=3", "OK");
     char words[1400];
-    snprintf(words, sizeof words, "workers=2 act=helper act_step=3 fault=record:2:kill@-2 %s", marker());
+    snprintf(words, sizeof words, "workers=2 act=helper act_step=3 fault=record:2:kill@-2 %s", new_marker());
     assert_int_equal(job_run("killed", words), -SIGKILL);
 }
 
@@ -256,16 +223,16 @@ static void disk_full(void **state)
     for (int mode = 0; mode < 2; mode++) {
         char words[1400];
         const char *name = mode ? "inproc" : "full";
-        snprintf(words, sizeof words, "%s failures=3 fault=write:2:enospc@-2 %s", modes[mode], marker());
+        snprintf(words, sizeof words, "%s failures=3 fault=write:2:enospc@-2 %s", modes[mode], new_marker());
         if (mode)
-            snprintf(words, sizeof words, "launcher=inproc save=0 failures=3 fault=write:2:enospc %s", marker());
+            snprintf(words, sizeof words, "launcher=inproc save=0 failures=3 fault=write:2:enospc %s", new_marker());
         job_expect(name, words, "ENOSPC");
         assert_non_null(strstr(job_answer(name, "message"), "No space left on device"));
         assert_string_equal(job_answer(name, "attempts"), "1");
         assert_run_clean(name);
     }
     char words[1400];
-    snprintf(words, sizeof words, "workers=2 failures=3 fault=checkpoint_write:2:enospc@0 %s", marker());
+    snprintf(words, sizeof words, "workers=2 failures=3 fault=checkpoint_write:2:enospc@0 %s", new_marker());
     job_expect("checkpoint", words, "OK"); /* a worker's failure like any other */
     const char *detail = store_text("checkpoint", "SELECT detail FROM cadre_attempts WHERE attempt = 0");
     if (strncmp(detail, "rank 0: ", 8) != 0 || !strstr(detail, "no space left"))

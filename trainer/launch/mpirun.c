@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct mpirun_launcher {
@@ -158,7 +159,11 @@ static void on_process_exit(uv_process_t *process, int64_t exit_status, int term
     bool any = false;
     for (int rank = 0; rank < group->world; rank++)
         any |= group->workers[rank].greeted;
-    if (!any && wait_status) {
+    if (!any && WIFSIGNALED(wait_status)) { /* not its options: it may well begin the next time */
+        char detail[128];
+        snprintf(detail, sizeof detail, "mpirun was killed by signal %d (%s) before a rank called in", WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
+        group_kill(group, CADRE_ETRAIN, "killed", -1, detail);
+    } else if (!any && wait_status) {
         char detail[512];
         snprintf(detail, sizeof detail, "mpirun ended with status %d before a rank called in; its words are in %s/rank0.log", (int)exit_status, group->directory);
         group_kill(group, CADRE_ESYSTEM, "failed", -1, detail);
