@@ -94,6 +94,10 @@ typedef struct cadre_tpe_options {
 } cadre_tpe_options;
 CADRE_API extern const cadre_searcher_table cadre_searcher_tpe;
 
+/** TPE that also learns from what trials report before their end, for schedulers that stop or pause most of them: with ASHA or HyperBand it is BOHB;
+ * tuner/search/bohb.c. Its options are TPE's. */
+CADRE_API extern const cadre_searcher_table cadre_searcher_bohb;
+
 /** What a Gaussian process takes the objective for. */
 typedef enum cadre_gp_noise {
     CADRE_GP_ANY = 0,           /* as noisy as it looks; a point is not tried again while there are others */
@@ -139,7 +143,7 @@ CADRE_API extern const cadre_searcher_table cadre_searcher_cmaes;
 /** Which searcher, and what is put around it. Zero is random search. Borrowed during cadre_searcher_new only. */
 typedef struct cadre_search {
     const cadre_searcher_table *table; /* NULL: the one of `name` */
-    const char *name;                  /* of the registry: "random", "grid", "tpe", "gp", "sobol", "halton", "cmaes"; NULL: "random" */
+    const char *name;                  /* of the registry: "random", "grid", "tpe", "bohb", "gp", "sobol", "halton", "cmaes"; NULL: "random" */
     const void *options;
     const char *json;
     int max_concurrent; /* at most so many trials run at once, then CADRE_LATER; 0: no limit */
@@ -152,6 +156,7 @@ typedef struct cadre_search {
 #define CADRE_SEARCH_RANDOM ((cadre_search){.table = &cadre_searcher_random})
 #define CADRE_SEARCH_GRID   CADRE_GRID_SEARCH()
 #define CADRE_SEARCH_TPE    CADRE_TPE()
+#define CADRE_SEARCH_BOHB   CADRE_BOHB()
 #define CADRE_SEARCH_GP     CADRE_GP()
 #define CADRE_SEARCH_SOBOL  ((cadre_search){.table = &cadre_searcher_sobol})
 #define CADRE_SEARCH_CMAES  CADRE_CMAES()
@@ -165,6 +170,10 @@ typedef struct cadre_search {
 #define CADRE_GP(...)                                                                                                  \
     ((cadre_search){.table = &cadre_searcher_gp,                                                                       \
                     .options = &(const cadre_gp_options){.size = sizeof(cadre_gp_options), __VA_ARGS__}})
+
+#define CADRE_BOHB(...)                                                                                                \
+    ((cadre_search){.table = &cadre_searcher_bohb,                                                                     \
+                    .options = &(const cadre_tpe_options){.size = sizeof(cadre_tpe_options), __VA_ARGS__}})
 
 #define CADRE_CMAES(...)                                                                                               \
     ((cadre_search){.table = &cadre_searcher_cmaes,                                                                    \

@@ -5,6 +5,7 @@
 static const search_case random_search = {.search = {.name = "random"}};
 static const search_case grid = {.search = {.name = "grid"}, .finite = true};
 static const search_case tpe = {.search = {.name = "tpe"}};
+static const search_case bohb = {.search = {.name = "bohb"}};
 static const search_case sobol = {.search = {.name = "sobol"}};
 static const search_case halton = {.search = {.name = "halton"}};
 static const search_case cmaes = {.search = {.name = "cmaes"}};
@@ -317,6 +318,7 @@ int main(void)
         SEARCH_CONTRACT(random_search),
         SEARCH_CONTRACT(grid),
         SEARCH_CONTRACT(tpe),
+        SEARCH_CONTRACT(bohb),
         SEARCH_CONTRACT(sobol),
         SEARCH_CONTRACT(halton),
         SEARCH_CONTRACT(cmaes),

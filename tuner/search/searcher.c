@@ -13,6 +13,7 @@ static const cadre_searcher_table *const registry[] = {
     &cadre_searcher_random,
     &cadre_searcher_grid,
     &cadre_searcher_tpe,
+    &cadre_searcher_bohb,
     &cadre_searcher_gp,
     &cadre_searcher_sobol,
     &cadre_searcher_halton,

@@ -25,57 +25,25 @@
  */
 #include "tuner/search/tpe.h"
 
-#include "base/error.h"
 #include "base/mem.h"
 
 #include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct tpe {
-    const cadre_space *space;
-    uint64_t seed;
-    cadre_tpe_options options;
+    tpe_suggester suggester;
     tpe_history history;
-    tpe_model model;
-    tpe_points points;
-    double *candidates; /* the points in natural units */
 } tpe;
 
 static void tpe_free(void *self)
 {
     tpe *search = self;
     tpe_history_free(&search->history);
-    tpe_model_free(&search->model);
-    free(search->points.at);
-    free(search->points.left);
-    free(search->points.right);
-    free(search->points.value);
-    free(search->candidates);
+    tpe_suggester_free(&search->suggester);
     free(search);
 }
 
-static int set_up(tpe *search)
-{
-    size_t ndims = (size_t)search->space->count, points = (size_t)search->options.candidates;
-    int status = tpe_history_init(&search->history, search->space->count);
-    if (!status)
-        status = tpe_model_init(&search->model, search->space);
-    if (status)
-        return status;
-    search->points = (tpe_points){.count = (int)points, .ndims = (int)ndims};
-    search->points.at = base_calloc(points * ndims, sizeof(double));
-    search->points.left = base_calloc(points * ndims, sizeof(double));
-    search->points.right = base_calloc(points * ndims, sizeof(double));
-    search->points.value = base_calloc(points * ndims, sizeof(int));
-    search->candidates = base_calloc(points * ndims, sizeof(double));
-    return search->points.at && search->points.left && search->points.right && search->points.value &&
-                   search->candidates
-               ? CADRE_OK
-               : CADRE_ENOMEM;
-}
-
-static int tpe_create(const cadre_searcher_args *args, void **self)
+int tpe_options_read(const cadre_searcher_args *args, const char *searcher, cadre_tpe_options *options)
 {
     static const search_option known[] = {
         {"startup", SEARCH_OPTION_INT, offsetof(cadre_tpe_options, startup), 1, 1e9},
@@ -84,21 +52,22 @@ static int tpe_create(const cadre_searcher_args *args, void **self)
         {"max_good", SEARCH_OPTION_INT, offsetof(cadre_tpe_options, max_good), 1, 1e6},
         {0},
     };
-    cadre_tpe_options options = {.size = sizeof options};
-    int status = search_options_read(args, "tpe", known, &options, sizeof options);
+    *options = (cadre_tpe_options){.size = sizeof *options};
+    return search_options_read(args, searcher, known, options, sizeof *options);
+}
+
+static int tpe_create(const cadre_searcher_args *args, void **self)
+{
+    cadre_tpe_options options;
+    int status = tpe_options_read(args, "tpe", &options);
     if (status)
         return status;
     tpe *search = base_calloc(1, sizeof *search);
     if (!search)
         return CADRE_ENOMEM;
-    options.startup = options.startup ? options.startup : 10;
-    options.candidates = options.candidates ? options.candidates : 24;
-    options.gamma = options.gamma > 0 ? options.gamma : 0.15;
-    options.max_good = options.max_good ? options.max_good : 25;
-    search->space = args->space;
-    search->seed = args->seed;
-    search->options = options;
-    status = set_up(search);
+    status = tpe_suggester_init(&search->suggester, args->space, args->seed, &options);
+    if (!status)
+        status = tpe_history_init(&search->history, args->space->count);
     if (status) {
         tpe_free(search);
         return status;
@@ -112,7 +81,7 @@ static int tpe_tell(void *self, int64_t number, const double *x, const cadre_out
     tpe *search = self;
     int trial = tpe_history_find(&search->history, number);
     if (trial < 0) {
-        int status = tpe_history_add(&search->history, search->model.dims, number, x);
+        int status = tpe_history_add(&search->history, search->suggester.model.dims, number, x);
         if (status)
             return status;
         trial = search->history.count - 1;
@@ -124,115 +93,19 @@ static int tpe_tell(void *self, int64_t number, const double *x, const cadre_out
 static int tpe_running(void *self, int64_t number, const double *x)
 {
     tpe *search = self;
-    return tpe_history_add(&search->history, search->model.dims, number, x);
-}
-
-/* ---- asking ----------------------------------------------------------------------------------------------------- */
-
-/* A value of a point to be evaluated. */
-static void place(tpe *search, int point, int d, double value)
-{
-    tpe_points *points = &search->points;
-    const tpe_dim *dim = &search->model.dims[d];
-    size_t at = (size_t)(point * points->ndims + d);
-    double half = dim->dim->step / 2;
-    points->at[at] = points->left[at] = points->right[at] = tpe_scaled(dim, value);
-    if (isnan(value) || half == 0)
-        return;
-    points->left[at] = fmax(dim->dim->log && value <= half ? dim->low : tpe_scaled(dim, value - half), dim->low);
-    points->right[at] = fmin(tpe_scaled(dim, value + half), dim->high);
-    if (dim->values)
-        points->value[at] = (int)((value - dim->dim->low) / dim->dim->step + 0.5);
-}
-
-/* All dimensions together: the best of the candidates that are new goes to x; false when none is. */
-static bool choose_together(tpe *search, base_rng *rng, double *x)
-{
-    const tpe_model *model = &search->model;
-    int ndims = search->history.ndims;
-    for (int p = 0; p < search->points.count; p++) {
-        double *candidate = search->candidates + p * ndims;
-        tpe_model_draw(model, search->space, rng, candidate);
-        for (int d = 0; d < ndims; d++)
-            place(search, p, d, candidate[d]);
-    }
-    double above[TPE_MAX_POINTS], below[TPE_MAX_POINTS], best = -INFINITY;
-    tpe_log_density(model->dims, &model->good_mixture, &search->points, above);
-    tpe_log_density(model->dims, &model->bad, &search->points, below);
-    bool found = false;
-    for (int p = 0; p < search->points.count; p++) {
-        const double *candidate = search->candidates + p * ndims;
-        if ((!found || above[p] - below[p] > best) && !tpe_history_seen(&search->history, candidate)) {
-            best = above[p] - below[p];
-            memcpy(x, candidate, (size_t)ndims * sizeof *x);
-            found = true;
-        }
-    }
-    return found;
-}
-
-/* Each dimension by itself, the best of its own candidates: good values of different trials come together. False when
- * the point is not new. */
-static bool choose_alone(tpe *search, base_rng *rng, double *x)
-{
-    const tpe_model *model = &search->model;
-    tpe_points *points = &search->points;
-    for (int i = 0; i < points->count * points->ndims; i++)
-        points->at[i] = NAN;
-    for (int k = 0; k < points->ndims; k++) {
-        int d = search->space->order[k], best = 0;
-        x[d] = NAN;
-        if (!cadre_space_active(search->space, x, d))
-            continue;
-        double above[TPE_MAX_POINTS], below[TPE_MAX_POINTS];
-        for (int p = 0; p < points->count; p++) {
-            search->candidates[p] = tpe_model_draw_alone(model, d, rng);
-            place(search, p, d, search->candidates[p]);
-        }
-        tpe_log_density(model->dims_alone, &model->good_alone, points, above);
-        tpe_log_density(model->dims_alone, &model->bad_alone, points, below);
-        for (int p = 1; p < points->count; p++)
-            best = above[p] - below[p] > above[best] - below[best] ? p : best;
-        x[d] = search->candidates[best];
-        for (int p = 0; p < points->count; p++)
-            points->at[p * points->ndims + d] = NAN;
-    }
-    return !tpe_history_seen(&search->history, x);
-}
-
-static int suggest(tpe *search, int64_t number, double *x)
-{
-    enum { ROUNDS = 8, DRAWS = 32 };
-    int ranked = search->history.ranked;
-    int good = (int)fmin(ceil(search->options.gamma * ranked), search->options.max_good);
-    int status = tpe_model_update(&search->model, &search->history, good);
-    if (status)
-        return status;
-    base_rng rng;
-    base_rng_init(&rng, search->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_TPE));
-    if (number % TPE_ALONE == 0 && choose_alone(search, &rng, x))
-        return CADRE_OK;
-    for (int round = 0; round < ROUNDS; round++)
-        if (choose_together(search, &rng, x))
-            return CADRE_OK;
-    /* All that is promising has been tried: anything new, and when that is hard to find too, anything. */
-    for (int draw = 0; draw < DRAWS; draw++) {
-        cadre_space_sample(search->space, search->seed, base_rng_u64(&rng), x);
-        if (!tpe_history_seen(&search->history, x))
-            break;
-    }
-    return CADRE_OK;
+    return tpe_history_add(&search->history, search->suggester.model.dims, number, x);
 }
 
 static int tpe_ask(void *self, int64_t number, double *x)
 {
     tpe *search = self;
+    tpe_suggester *suggester = &search->suggester;
     int status = CADRE_OK;
-    if (search->history.ranked < search->options.startup)
-        cadre_space_sample(search->space, search->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_SAMPLE), x);
+    if (search->history.ranked < suggester->startup)
+        cadre_space_sample(suggester->space, suggester->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_SAMPLE), x);
     else
-        status = suggest(search, number, x);
-    return status ? status : tpe_history_add(&search->history, search->model.dims, number, x);
+        status = tpe_suggest(suggester, &search->history, number, x);
+    return status ? status : tpe_history_add(&search->history, suggester->model.dims, number, x);
 }
 
 const cadre_searcher_table cadre_searcher_tpe = {

@@ -1,6 +1,6 @@
 /*
  * The tree-structured Parzen estimator from inside: tpe.c is the searcher, tpe_history.c the trials it knows,
- * tpe_model.c makes two mixtures of kernels from those, tpe_density.c evaluates them.
+ * tpe_model.c makes two mixtures of kernels from those, tpe_density.c evaluates them, tpe_suggest.c makes a suggestion.
  */
 #ifndef TUNER_SEARCH_TPE_H
 #define TUNER_SEARCH_TPE_H
@@ -146,5 +146,25 @@ void tpe_model_draw(const tpe_model *model, const cadre_space *space, base_rng *
 double tpe_model_draw_alone(const tpe_model *model, int d, base_rng *rng);
 /** A natural value in a dimension's scale. */
 double tpe_scaled(const tpe_dim *dim, double value);
+
+/* ---- suggesting ------------------------------------------------------------------------------------------------- */
+
+typedef struct tpe_suggester {
+    const cadre_space *space;
+    uint64_t seed;
+    int startup, max_good;
+    double gamma;
+    tpe_model model;
+    tpe_points points;
+    double *candidates; /* the points in natural units */
+} tpe_suggester;
+
+/** Options as read; zeroes are the defaults. To be freed also after it failed. */
+int tpe_suggester_init(tpe_suggester *search, const cadre_space *space, uint64_t seed, const cadre_tpe_options *options);
+void tpe_suggester_free(tpe_suggester *search);
+/** The point of trial `number`, by the ranks that the history has. */
+int tpe_suggest(tpe_suggester *search, tpe_history *history, int64_t number, double *x);
+/** The options of a searcher that has TPE's. */
+int tpe_options_read(const cadre_searcher_args *args, const char *searcher, cadre_tpe_options *options);
 
 #endif
