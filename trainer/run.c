@@ -261,7 +261,8 @@ int run_open_trial(trainer_run *run, const cadre_trainer *trainer, const run_sha
                    double begun)
 {
     *run = (trainer_run){.trainer = trainer, .begun = begun, .store = shared->store, .experiment = shared->experiment, .trial = trial,
-                         .trial_number = number, .attempt = attempts, .wants_durable = shared->wants_durable};
+                         .trial_number = number, .attempt = attempts, .wants_durable = shared->wants_durable, .on_report = shared->on_report,
+                         .user = shared->user};
     progress_init(&run->progress, CADRE_PROGRESS_NONE);
     set_objective(run, trainer->run.metric);
     run->directory = base_strdup(shared->directory);
@@ -618,6 +619,8 @@ int run_take(trainer_run *run, const json_t *message, json_t **reply)
         status = take_report(run, message, metrics, &count);
     if (status == CADRE_OK && report)
         status = look_for_nan(run, metrics, count);
+    if (status == CADRE_OK && report && run->on_report)
+        status = run->on_report(run->user, run->report, metrics, count);
     const json_t *body = json_object_get(message, "checkpoint");
     if (body) {
         if (status == CADRE_OK)

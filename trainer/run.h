@@ -18,12 +18,17 @@ typedef struct run_shared {
     int64_t experiment;
     const char *directory;
     bool *wants_durable; /* set when the next commit of the store should wait for the disk */
+    /** A report is recorded; what this records beside it is committed together with it and its checkpoint. An error is the record's. */
+    int (*on_report)(void *user, int64_t report, const cadre_metric *metrics, int count);
+    void *user;
 } run_shared;
 
 typedef struct trainer_run {
     const cadre_trainer *trainer;
     tracking_store *store;
     bool *wants_durable; /* of a shared store; NULL: the store is the run's own */
+    int (*on_report)(void *user, int64_t report, const cadre_metric *metrics, int count); /* of its owner; NULL: none */
+    void *user;
     char *directory;       /* <storage>/<experiment>, as a full path: workers may be somewhere else */
     char *trial_directory; /* <storage>/<experiment>/trial-00000, there before the trial is made */
     int64_t experiment;

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 /* A program that has not read "stop" after so long does not listen; one told by a signal gets so long before the next one. */
-static const double UNREAD_S = 1.0, TERM_S = 5.0, GRACE_S = 30.0;
+static const double UNREAD_S = 1.0, TERM_S = 5.0;
 enum { REPORT_FD = 3, CONTROL_FD = 4, MAX_WARNINGS = 20, WAIT_MS = 1000, WAIT_WITHOUT_PIDFD_MS = 20 };
 
 struct relay {
@@ -227,7 +227,7 @@ static void answer(struct relay *relay, const char *fmt, ...)
         close_fd(&relay->control_fd);
 }
 
-static double grace_of(const struct relay *relay) { return relay->spec->grace_s > 0 ? relay->spec->grace_s : GRACE_S; }
+static double grace_of(const struct relay *relay) { return relay->spec->grace_s > 0 ? relay->spec->grace_s : COMMAND_GRACE_S; }
 
 static void tell_to_stop(struct relay *relay)
 {

@@ -13,6 +13,8 @@
 
 #include "cadre/trainer.h"
 
+enum { COMMAND_GRACE_S = 30 /* that a program has to leave in, unless it is said */ };
+
 typedef struct command_spec {
     char **words;    /* of the command, ended by NULL; or */
     char *shell;     /* a line for /bin/sh; {NAME} becomes the parameter's value, quoted */

@@ -14,10 +14,15 @@ struct tuner_core {
     const cadre_scheduler_table *scheduler;
     void *scheduler_self;
     tuner_stop *stop;
-    bool maximize, exhausted;
-    int64_t num_samples;
+    bool maximize, exhausted, replaying;
+    int64_t limit, asked; /* of the searcher: retries are not among them */
     core_trial *trials;
     int64_t count, capacity, running;
+    int64_t best; /* -1: none */
+    int64_t *retries; /* failed trials to be tried again; from `retry` on not begun yet */
+    int64_t retry, retry_count;
+    bool from_beginning; /* how */
+    int64_t promoted;    /* trials that are */
     const char *closed;
 };
 
@@ -43,7 +48,8 @@ int core_new(const core_spec *spec, tuner_core **out)
         return CADRE_ENOMEM;
     core->space = spec->space;
     core->maximize = spec->maximize;
-    core->num_samples = spec->num_samples;
+    core->limit = spec->limit;
+    core->best = -1;
     int status = make_parts(core, spec);
     if (status != CADRE_OK) {
         core_free(core);
@@ -60,6 +66,7 @@ void core_free(tuner_core *core)
     for (int64_t i = 0; i < core->count; i++)
         free(core->trials[i].x);
     free(core->trials);
+    free(core->retries);
     if (core->scheduler)
         core->scheduler->free(core->scheduler_self);
     tuner_stop_free(core->stop);
@@ -80,6 +87,22 @@ static int make_room(tuner_core *core)
     return CADRE_OK;
 }
 
+/* A trial has begun, asked for or a retry of `failed` (-1). Its room is made. */
+static void add_trial(tuner_core *core, double *x, int64_t failed)
+{
+    int64_t number = core->count++;
+    core->trials[number] = (core_trial){.state = CORE_RUNNING, .x = x, .value = NAN, .retry_of = failed, .from_beginning = failed >= 0 && core->from_beginning,
+                                        .origin = failed >= 0 ? core->trials[failed].origin : number};
+    core->running++;
+    if (core->scheduler->on_trial_add)
+        core->scheduler->on_trial_add(core->scheduler_self, number);
+}
+
+static int misnumbered(const tuner_core *core, int64_t number)
+{
+    return base_error(CADRE_ESTATE, "the searcher numbers trial %lld as %lld", (long long)core->count, (long long)number);
+}
+
 static int start_new(tuner_core *core, core_job *job, int64_t *trial)
 {
     double *x = base_malloc(((size_t)cadre_space_count(core->space) + 1) * sizeof *x);
@@ -88,55 +111,117 @@ static int start_new(tuner_core *core, core_job *job, int64_t *trial)
     if (status == CADRE_OK)
         status = cadre_searcher_ask(core->searcher, &number, x);
     if (status == CADRE_OK && number != core->count)
-        status = base_error(CADRE_ESTATE, "the searcher numbers trial %lld as %lld", (long long)core->count, (long long)number);
+        status = misnumbered(core, number);
     if (status != CADRE_OK) {
         free(x);
         *job = status == CADRE_STOP ? CORE_DONE : CORE_LATER;
         core->exhausted |= status == CADRE_STOP;
         return status < 0 ? status : CADRE_OK;
     }
-    core->trials[core->count++] = (core_trial){.state = CORE_RUNNING, .x = x, .value = NAN};
-    core->running++;
-    if (core->scheduler->on_trial_add)
-        core->scheduler->on_trial_add(core->scheduler_self, number);
+    add_trial(core, x, -1);
+    core->asked++;
     *job = CORE_START;
     *trial = number;
     return CADRE_OK;
 }
 
+static int start_retry(tuner_core *core, int64_t *trial)
+{
+    int64_t failed = core->retries[core->retry], number;
+    size_t nbytes = (size_t)cadre_space_count(core->space) * sizeof(double);
+    double *x = base_malloc(nbytes + sizeof *x);
+    int status = x ? make_room(core) : CADRE_ENOMEM;
+    if (status == CADRE_OK) {
+        memcpy(x, core->trials[failed].x, nbytes);
+        status = cadre_searcher_begin(core->searcher, x, &number);
+    }
+    if (status == CADRE_OK && number != core->count)
+        status = misnumbered(core, number);
+    if (status != CADRE_OK) {
+        free(x);
+        return status;
+    }
+    add_trial(core, x, failed);
+    core->retry++;
+    *trial = number;
+    return CADRE_OK;
+}
+
+static core_job resume(tuner_core *core, int64_t number)
+{
+    core_trial *trial = &core->trials[number];
+    core->promoted -= trial->promoted;
+    trial->promoted = false;
+    trial->state = CORE_RUNNING;
+    trial->decision = CADRE_DECIDE_GO_ON;
+    core->running++;
+    return CORE_RESUME;
+}
+
+/* A paused trial that goes on, or one that is still on its way to its pause; false when there is none. */
+static bool go_on(tuner_core *core, core_job *job, int64_t *trial)
+{
+    for (int64_t i = 0; core->promoted > 0 && i < core->count; i++)
+        if (core->trials[i].promoted && core->trials[i].state == CORE_PAUSED) {
+            *job = resume(core, i);
+            *trial = i;
+            return true;
+        }
+    int64_t number = core->scheduler->next ? core->scheduler->next(core->scheduler_self) : -1;
+    if (number < 0 || number >= core->count)
+        return false;
+    core_trial *found = &core->trials[number];
+    *trial = number;
+    if (found->state == CORE_PAUSED) {
+        *job = resume(core, number);
+        return true;
+    }
+    if (found->state != CORE_RUNNING || found->decision != CADRE_DECIDE_PAUSE || found->promoted)
+        return false;
+    found->promoted = true;
+    core->promoted++;
+    *job = CORE_PROMOTE;
+    return true;
+}
+
 int core_next(tuner_core *core, core_job *job, int64_t *trial)
 {
+    if (core->replaying)
+        core->closed = NULL; /* it went on, so it was not closed then */
     if (core->closed) {
         *job = CORE_DONE;
         return CADRE_OK;
     }
-    int64_t paused = core->scheduler->next ? core->scheduler->next(core->scheduler_self) : -1;
-    if (paused >= 0 && paused < core->count && core->trials[paused].state == CORE_PAUSED) {
-        core->trials[paused].state = CORE_RUNNING;
-        core->trials[paused].decision = CADRE_DECIDE_GO_ON;
-        core->running++;
-        *job = CORE_RESUME;
-        *trial = paused;
-        return CADRE_OK;
+    if (core->retry < core->retry_count) {
+        *job = CORE_RETRY;
+        return start_retry(core, trial);
     }
-    if (core->exhausted || (core->num_samples >= 0 && core->count >= core->num_samples)) {
+    if (go_on(core, job, trial))
+        return CADRE_OK;
+    if (core->exhausted || (!core->replaying && core->limit >= 0 && core->asked >= core->limit)) {
         *job = CORE_DONE;
         return CADRE_OK;
     }
     return start_new(core, job, trial);
 }
 
-cadre_decision core_report(tuner_core *core, int64_t number, double time, double value, double trial_s, double experiment_s)
+void core_replay(tuner_core *core, bool on) { core->replaying = on; }
+
+cadre_decision core_report(tuner_core *core, int64_t number, int64_t report, double time, double value, double trial_s, double experiment_s)
 {
     core_trial *trial = &core->trials[number];
     double lower_is_better = core->maximize ? -value : value;
     const char *reason = NULL;
-    trial->reports++;
+    cadre_decision decision = CADRE_DECIDE_GO_ON;
+    trial->reports = report;
     trial->value = value;
-    (void)cadre_searcher_report(core->searcher, number, (int64_t)time, lower_is_better); /* a searcher that fails here still hears the end */
-    cadre_schedule_report report = {.trial = number, .time = time, .value = lower_is_better, .elapsed_s = trial_s};
-    cadre_decision decision = core->scheduler->on_report(core->scheduler_self, &report);
-    tuner_stop_verdict verdict = tuner_stop_report(core->stop, number, trial->reports, value, experiment_s, &reason);
+    trial->seconds = trial_s;
+    (void)cadre_searcher_report(core->searcher, number, report, lower_is_better); /* a searcher that fails here still hears the end */
+    if (!isnan(time)) {
+        cadre_schedule_report said = {.trial = number, .time = time, .value = lower_is_better, .elapsed_s = trial_s};
+        decision = core->scheduler->on_report(core->scheduler_self, &said);
+    }
+    tuner_stop_verdict verdict = tuner_stop_report(core->stop, number, report, value, experiment_s, &reason);
     if (verdict == TUNER_STOP_EXPERIMENT)
         core_close(core, reason);
     if (verdict == TUNER_STOP_TRIAL && decision != CADRE_DECIDE_STOP)
@@ -157,14 +242,36 @@ void core_set_value(tuner_core *core, int64_t number, double value, int64_t repo
     core->trials[number].reports = reports;
 }
 
+/* Is `a` worth more than `b`? Complete before pruned; of equals the earlier one. */
+static bool better(const tuner_core *core, const core_trial *a, const core_trial *b)
+{
+    if (a->state != b->state)
+        return a->state == CORE_COMPLETE;
+    return core->maximize ? a->value > b->value : a->value < b->value;
+}
+
+static void look_for_best(tuner_core *core, int64_t number)
+{
+    const core_trial *trial = &core->trials[number];
+    if (trial->state == CORE_FAILED || isnan(trial->value))
+        return;
+    const core_trial *best = core->best >= 0 ? &core->trials[core->best] : NULL;
+    bool same = best && trial->state == best->state && trial->value == best->value && number < core->best;
+    if (!best || same || better(core, trial, best))
+        core->best = number;
+}
+
 int core_end(tuner_core *core, int64_t number, cadre_trial_end end)
 {
     core_trial *trial = &core->trials[number];
     const char *reason = NULL;
-    if (end != CADRE_ENDED_FAILED && trial->reports == 0)
+    if (end == CADRE_ENDED_COMPLETE && isnan(trial->value))
         end = CADRE_ENDED_FAILED;
     core->running -= trial->state == CORE_RUNNING;
+    core->promoted -= trial->promoted;
+    trial->promoted = false;
     trial->state = end == CADRE_ENDED_COMPLETE ? CORE_COMPLETE : end == CADRE_ENDED_PRUNED ? CORE_PRUNED : CORE_FAILED;
+    look_for_best(core, number);
     if (core->scheduler->on_trial_end)
         core->scheduler->on_trial_end(core->scheduler_self, number, end);
     if (tuner_stop_end(core->stop, number, end == CADRE_ENDED_FAILED ? NAN : trial->value, &reason) == TUNER_STOP_EXPERIMENT)
@@ -181,16 +288,29 @@ void core_close(tuner_core *core, const char *reason)
 
 const char *core_closed(const tuner_core *core) { return core->closed; }
 
-void core_add_samples(tuner_core *core, int64_t more)
+int core_retry_failed(tuner_core *core, bool from_beginning, int64_t *count)
 {
-    if (core->num_samples >= 0)
-        core->num_samples += more;
+    int64_t more = 0;
+    for (int64_t i = 0; i < core->count; i++)
+        more += core->trials[i].state == CORE_FAILED && !core->trials[i].retried;
+    int64_t *retries = more > 0 ? base_realloc(core->retries, (size_t)(core->retry_count + more) * sizeof *retries) : core->retries;
+    if (!retries && more > 0)
+        return CADRE_ENOMEM;
+    core->retries = retries;
+    for (int64_t i = 0; i < core->count; i++)
+        if (core->trials[i].state == CORE_FAILED && !core->trials[i].retried) {
+            core->trials[i].retried = true;
+            core->retries[core->retry_count++] = i;
+        }
+    core->from_beginning = from_beginning;
+    *count = core->retry_count - core->retry;
+    return CADRE_OK;
 }
 
-int64_t core_left_over(const tuner_core *core)
+int64_t core_find(const tuner_core *core, core_state state, int64_t from)
 {
-    for (int64_t i = 0; i < core->count; i++)
-        if (core->trials[i].state == CORE_PAUSED)
+    for (int64_t i = from; i < core->count; i++)
+        if (core->trials[i].state == state)
             return i;
     return -1;
 }
@@ -199,17 +319,4 @@ int64_t core_count(const tuner_core *core) { return core->count; }
 int64_t core_running(const tuner_core *core) { return core->running; }
 const core_trial *core_get(const tuner_core *core, int64_t trial) { return &core->trials[trial]; }
 
-int64_t core_best(const tuner_core *core)
-{
-    int64_t best = -1;
-    for (int64_t i = 0; i < core->count; i++) {
-        const core_trial *trial = &core->trials[i];
-        if ((trial->state != CORE_COMPLETE && trial->state != CORE_PRUNED) || isnan(trial->value))
-            continue;
-        const core_trial *other = best >= 0 ? &core->trials[best] : NULL;
-        if (!other || (trial->state == CORE_COMPLETE && other->state == CORE_PRUNED) ||
-            (trial->state == other->state && (core->maximize ? trial->value > other->value : trial->value < other->value)))
-            best = i;
-    }
-    return best;
-}
+int64_t core_best(const tuner_core *core) { return core->best; }

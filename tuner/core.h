@@ -13,10 +13,16 @@ typedef enum core_state { CORE_RUNNING, CORE_PAUSED, CORE_COMPLETE, CORE_PRUNED,
 
 typedef struct core_trial {
     core_state state;
-    double *x;           /* its point */
-    int64_t reports;     /* with the metric */
-    double value;        /* the last one, as reported; NaN: none yet */
-    cadre_decision decision; /* what the running trial was last told */
+    cadre_decision decision; /* what the running trial was told; anything but "go on" is the last word until it goes on again */
+    double *x;               /* its point */
+    int64_t reports;         /* number of the last report with the metric; 0: none yet */
+    double value;            /* the metric in it, as reported; NaN: none yet */
+    double seconds;          /* that it had run by then */
+    int64_t retry_of;        /* the failed trial that it tries again; -1: none */
+    int64_t origin;          /* where such a line of trials began; its own number when it tries none again */
+    bool retried;            /* it failed, and is or will be tried again */
+    bool from_beginning;     /* a retry that does not go on from a checkpoint */
+    bool promoted;           /* the scheduler wants it to go on; it is yet to leave from its pause */
 } core_trial;
 
 typedef struct core_spec {
@@ -25,7 +31,7 @@ typedef struct core_spec {
     cadre_scheduler scheduler; /* table NULL: FIFO */
     const cadre_stop *stop;
     bool maximize;
-    int64_t num_samples; /* new trials at most; negative: no limit */
+    int64_t limit; /* trials asked of the searcher at most; negative: no limit */
     uint64_t seed;
 } core_spec;
 
@@ -35,36 +41,44 @@ int core_new(const core_spec *spec, tuner_core **out);
 void core_free(tuner_core *core);
 
 typedef enum core_job {
-    CORE_START,  /* a new trial */
-    CORE_RESUME, /* a paused one */
-    CORE_LATER,  /* nothing now; ask again when a trial has reported or ended */
-    CORE_DONE,   /* nothing more will come; what still runs may go on */
+    CORE_START,   /* a new trial */
+    CORE_RETRY,   /* a new trial that tries a failed one again (its retry_of) */
+    CORE_RESUME,  /* a paused one */
+    CORE_PROMOTE, /* nothing to run: this one will go on when it has left from its pause; ask again */
+    CORE_LATER,   /* nothing now; ask again when a trial has reported or ended */
+    CORE_DONE,    /* nothing more will come; what still runs may go on */
 } core_job;
 
-/** A place is free: what is to be done with it? For START and RESUME `*trial` is its number. An event when it is one of these. */
+/** A place is free: what is to be done with it? But for LATER and DONE `*trial` is its number and this is an event. */
 int core_next(tuner_core *core, core_job *job, int64_t *trial);
 
-/** A running trial reported the metric. `time`: of the scheduler (reports so far, or a metric); `elapsed_s` of the trial and of the experiment. An event. */
-cadre_decision core_report(tuner_core *core, int64_t trial, double time, double value, double trial_s, double experiment_s);
+/** While events of the past are given again: what was begun is begun again, whatever this life's limits are. */
+void core_replay(tuner_core *core, bool on);
+
+/**
+ * A running trial that was told nothing yet sent report number `report`, with the metric in it. `time`: of the scheduler (the report's number, or a
+ * metric; NaN: it is not asked); `trial_s`, `experiment_s`: how long they have run. An event.
+ */
+cadre_decision core_report(tuner_core *core, int64_t trial, int64_t report, double time, double value, double trial_s, double experiment_s);
 
 /** A running trial has left because it was told to pause. An event. */
 void core_paused(tuner_core *core, int64_t trial);
 
-/** What a replayed end says of the last report: reports need not be events themselves. */
+/** What is known of the last report without its having been an event: by a replayed end, the store, or a restart that made it again. */
 void core_set_value(tuner_core *core, int64_t trial, double value, int64_t reports);
 
-/** A trial is over. An event. */
+/** A trial is over; COMPLETE without a value counts as failed. An event. */
 int core_end(tuner_core *core, int64_t trial, cadre_trial_end end);
 
 /** No new trials from here on (the user, a budget or an error wants it so). Not an event: it holds for this life of the experiment. */
 void core_close(tuner_core *core, const char *reason);
 /** Why no new trials come, static text; NULL while they do. */
 const char *core_closed(const tuner_core *core);
-/** Start up to so many more than before. */
-void core_add_samples(tuner_core *core, int64_t more);
+/** Every failed trial that was not tried again yet will be, before anything else. How many come to it. An event. */
+int core_retry_failed(tuner_core *core, bool from_beginning, int64_t *count);
 
-/** A paused trial of which nothing more will come, once nothing runs and core_next says DONE: it is to be ended as pruned. -1: none. */
-int64_t core_left_over(const tuner_core *core);
+/** The first trial from `from` on that is in this state; -1: none. */
+int64_t core_find(const tuner_core *core, core_state state, int64_t from);
 
 int64_t core_count(const tuner_core *core);
 int64_t core_running(const tuner_core *core);

@@ -3,16 +3,19 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/io.h"
 #include "base/mem.h"
 #include "trainer/fit.h"
 #include "trainer/group.h"
 #include "trainer/launch/launch.h"
 #include "trainer/message.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 static const double GRACE_S = 30.0;
@@ -30,28 +33,39 @@ struct loop {
 
 static struct loop *loop_of(trainer_group *group) { return group->owner; }
 
-static int64_t unfinished(tuner *tuner);
-
 /* ---- committing in groups ---------------------------------------------------------------------------------------------------- */
 
 static void on_commit(uv_timer_t *timer);
 
+static void commit(struct loop *loop)
+{
+    tuner *tuner = loop->tuner;
+    bool durable = tuner->wants_durable;
+    tuner->wants_durable = false;
+    int status = tracking_commit(tuner->store, durable);
+    if (status != CADRE_OK)
+        tuner_fail(tuner, status);
+}
+
+/* What was committed to start a trial may still have to wait for the disk: wants_durable then stands, though nothing is gathered. */
 static void schedule_commit(struct loop *loop)
 {
+    if (tracking_commit_due_ms(loop->tuner->store) == 0)
+        commit(loop);
     int due = tracking_commit_due_ms(loop->tuner->store);
-    if (due == 0) {
-        bool durable = loop->tuner->wants_durable;
-        loop->tuner->wants_durable = false;
-        int status = tracking_commit(loop->tuner->store, durable);
-        if (status != CADRE_OK)
-            tuner_fail(loop->tuner, status);
-        due = tracking_commit_due_ms(loop->tuner->store);
-    }
+    if (due < 0 && loop->tuner->wants_durable)
+        due = TRACKING_GROUP_MS;
     if (due >= 0 && !uv_is_active((uv_handle_t *)&loop->commit))
         uv_timer_start(&loop->commit, on_commit, (uint64_t)due + 1, 0);
 }
 
-static void on_commit(uv_timer_t *timer) { schedule_commit(timer->data); }
+static void on_commit(uv_timer_t *timer)
+{
+    struct loop *loop = timer->data;
+    if (tracking_commit_due_ms(loop->tuner->store) < 0 && loop->tuner->wants_durable)
+        commit(loop);
+    schedule_commit(loop);
+}
 
 /* ---- trials ------------------------------------------------------------------------------------------------------------------- */
 
@@ -73,19 +87,22 @@ static json_t *on_hello(trainer_group *group, int rank)
     return start;
 }
 
-static int read_metrics(const json_t *message, cadre_metric *metrics)
+static double grace_of(const tuner *tuner)
 {
-    size_t index;
-    json_t *pair;
-    int count = 0;
-    json_array_foreach(json_object_get(message, "metrics"), index, pair)
-    {
-        const char *name = json_string_value(json_array_get(pair, 0));
-        if (count < CADRE_MAX_METRICS && name && message_read_double(json_array_get(pair, 1), &metrics[count].value))
-            metrics[count++].name = name;
-    }
-    return count;
+    double grace = tuner->options->trainer->failure.grace_s;
+    return grace > 0 ? grace : GRACE_S;
 }
+
+/* It is told to leave, and made to when it does not. */
+static void leave(tuner_trial *trial)
+{
+    if (trial->stopping)
+        return;
+    trial->stopping = true;
+    group_leave(trial->group, grace_of(trial->tuner));
+}
+
+static int on_report(void *user, int64_t report, const cadre_metric *metrics, int count) { return trial_report(user, report, metrics, count); }
 
 static int on_message(trainer_group *group, const json_t *message, json_t **reply)
 {
@@ -94,62 +111,71 @@ static int on_message(trainer_group *group, const json_t *message, json_t **repl
     int status = run_take(&trial->run, message, reply);
     if (status != CADRE_OK || !message_is(message, "report"))
         return status;
-    cadre_metric metrics[CADRE_MAX_METRICS];
-    cadre_decision decision;
-    int count = read_metrics(message, metrics);
-    trial_report(trial, message_int(message, "report", 0), metrics, count, &decision);
-    bool stop = decision != CADRE_DECIDE_GO_ON || trial->stopping || core_closed(tuner->core);
+    bool over = core_closed(tuner->core) != NULL;
+    if (over || core_get(tuner->core, trial->number)->decision != CADRE_DECIDE_GO_ON)
+        leave(trial);
     if (tuner->sync && !*reply) {
         *reply = message_new("ack", group->attempt);
         if (*reply)
             message_set_int(*reply, "status", CADRE_OK);
     }
-    if (stop) {
-        trial->stopping = true;
-        if (*reply)
-            message_set_int(*reply, "stop", 1);
-        else
-            *reply = message_new("stop", group->attempt);
-    }
-    if (core_closed(tuner->core))
+    if (*reply && trial->stopping)
+        message_set_int(*reply, "stop", 1);
+    if (over)
         refill_soon(loop_of(group)); /* the others are asked to leave there */
     schedule_commit(loop_of(group));
     return CADRE_OK;
 }
 
-/* What a group that ended well means for its trial. */
-static int settle(tuner_trial *trial, bool left)
-{
-    tuner *tuner = trial->tuner;
-    cadre_decision decision = core_get(tuner->core, trial->number)->decision;
-    if (decision == CADRE_DECIDE_PAUSE) {
-        core_paused(tuner->core, trial->number);
-        int status = event_pause(tuner, trial->number);
-        return status == CADRE_OK ? tracking_trial_note(tuner->store, trial_row(trial), "paused") : status;
-    }
-    if (decision == CADRE_DECIDE_STOP)
-        return trial_end(trial, CADRE_ENDED_PRUNED, "");
-    bool unheard = core_closed(tuner->core) && core_get(tuner->core, trial->number)->reports == 0; /* the sweep ended before its first report */
-    if (decision == CADRE_DECIDE_GO_ON && left && (tuner->interrupted || unheard))
-        return tracking_trial_note(tuner->store, trial_row(trial), "paused"); /* it goes on when the experiment is resumed */
-    return trial_end(trial, CADRE_ENDED_COMPLETE, "");
-}
-
 static int start_trial(struct loop *loop, tuner_trial *trial);
+
+/* A failure of the machine or the record is none of the trial's: it is to be resumed. */
+static bool is_ours(int status)
+{
+    return status == CADRE_ESYSTEM || status == CADRE_ENOMEM || status == CADRE_ENOSPC || status == CADRE_EIO || status == CADRE_EBUSY;
+}
 
 static int take_failure(struct loop *loop, tuner_trial *trial, const group_outcome *outcome)
 {
     tuner *tuner = trial->tuner;
     int allowed = tuner->options->trainer->failure.max_failures;
-    trial->failures++;
-    if (tuner->interrupted)
+    if (tuner->interrupted || tuner->status != CADRE_OK)
         return tracking_trial_note(tuner->store, trial_row(trial), "interrupted");
+    if (is_ours(outcome->status)) {
+        tuner_fail(tuner, base_error(outcome->status, "trial %lld: %s", (long long)trial->number, outcome->detail));
+        return tracking_trial_note(tuner->store, trial_row(trial), "interrupted");
+    }
+    trial->failures++;
     if (outcome->status == CADRE_ETRAIN && trial->run.refused == CADRE_OK && (allowed < 0 || trial->failures <= allowed) && !core_closed(tuner->core))
         return start_trial(loop, trial);
-    int status = trial_end(trial, CADRE_ENDED_FAILED, outcome->detail);
-    if (status == CADRE_OK && tuner->options->fail_fast)
-        tuner_fail(tuner, base_error(CADRE_ETRAIN, "trial %lld failed, and fail_fast is set: %s", (long long)trial->number, outcome->detail));
-    return status;
+    return trial_fail(trial, outcome->detail);
+}
+
+/* What it means for a trial that its group is gone. A trial that was told something does it, however it left. */
+static int settle(struct loop *loop, tuner_trial *trial, const group_outcome *outcome)
+{
+    tuner *tuner = trial->tuner;
+    if (core_get(tuner->core, trial->number)->decision != CADRE_DECIDE_GO_ON)
+        return trial_obey(trial);
+    if (outcome->status == CADRE_OK)
+        return trial_end(trial, CADRE_ENDED_COMPLETE, "");
+    if (outcome->status != CADRE_STOP)
+        return take_failure(loop, trial, outcome);
+    if (tuner->interrupted || tuner->status != CADRE_OK)
+        return tracking_trial_note(tuner->store, trial_row(trial), "paused"); /* it goes on when the experiment is resumed */
+    return core_closed(tuner->core) ? trial_cut_short(trial) : trial_end(trial, CADRE_ENDED_COMPLETE, "");
+}
+
+static void put_active(tuner *tuner, tuner_trial *trial)
+{
+    trial->place = tuner->running;
+    tuner->active[tuner->running++] = trial;
+}
+
+static void take_active(tuner *tuner, tuner_trial *trial)
+{
+    tuner->active[trial->place] = tuner->active[--tuner->running];
+    tuner->active[trial->place]->place = trial->place;
 }
 
 static void on_end(trainer_group *group, const group_outcome *outcome)
@@ -164,10 +190,10 @@ static void on_end(trainer_group *group, const group_outcome *outcome)
     group_free(group);
     free(group);
     trial->group = NULL;
-    tuner->running--;
+    take_active(tuner, trial);
     slots_give_back(&tuner->slots, &trial->share);
     if (status == CADRE_OK)
-        status = own.status == CADRE_OK || own.status == CADRE_STOP ? settle(trial, own.status == CADRE_STOP) : take_failure(loop, trial, &own);
+        status = settle(loop, trial, &own);
     if (!trial->group) {
         core_state state = core_get(tuner->core, trial->number)->state;
         if (trial->run_open)
@@ -187,29 +213,30 @@ static int open_run(tuner_trial *trial)
     tuner *tuner = trial->tuner;
     if (trial->run_open)
         return CADRE_OK;
-    run_shared shared = {.store = tuner->store, .experiment = tuner->experiment, .directory = tuner->directory, .wants_durable = &tuner->wants_durable};
+    run_shared shared = {.store = tuner->store, .experiment = tuner->experiment, .directory = tuner->directory, .wants_durable = &tuner->wants_durable,
+                         .on_report = on_report, .user = trial};
     int status = run_open_trial(&trial->run, &trial->trainer, &shared, trial_row(trial), trial->number, trial->attempts, base_now());
     trial->run_open = status == CADRE_OK;
     return status;
 }
 
-static int take_metric(int64_t report, int64_t step, const char *name, double value, void *user)
-{
-    tuner_trial *trial = user;
-    (void)step;
-    if (strcmp(name, trial->tuner->options->metric) == 0) {
-        core_set_value(trial->tuner->core, trial->number, value, report);
-        trial->heard = report;
-    }
-    return CADRE_OK;
-}
-
-/* Reports that are no events are not replayed: what an earlier life heard of a trial that goes on is in the store. */
+/* Reports that are no events are not replayed, and a retry's may be another trial's: what the restored attempt goes on from is in the store. */
 static int recall(tuner_trial *trial)
 {
-    if (trial->tuner->log_reports || trial->run.report <= core_get(trial->tuner->core, trial->number)->reports)
+    return trial->run.report > core_get(trial->tuner->core, trial->number)->reports ? trial_recall(trial) : CADRE_OK;
+}
+
+static int make_active_room(tuner *tuner)
+{
+    if (tuner->running < tuner->active_capacity)
         return CADRE_OK;
-    return tracking_each_metric(trial->tuner->store, trial_row(trial), take_metric, trial);
+    int capacity = tuner->active_capacity ? 2 * tuner->active_capacity : 16;
+    tuner_trial **active = base_realloc(tuner->active, (size_t)capacity * sizeof *active);
+    if (!active)
+        return CADRE_ENOMEM;
+    tuner->active = active;
+    tuner->active_capacity = capacity;
+    return CADRE_OK;
 }
 
 /* The trial holds its share of the machine already. */
@@ -217,7 +244,9 @@ static int start_group(struct loop *loop, tuner_trial *trial)
 {
     tuner *tuner = trial->tuner;
     int world = trial->trainer.scaling.num_workers ? trial->trainer.scaling.num_workers : 1;
-    int status = open_run(trial);
+    int status = make_active_room(tuner);
+    if (status == CADRE_OK)
+        status = open_run(trial);
     if (status == CADRE_OK)
         status = run_attempt_begin(&trial->run, world, loop->launcher->name);
     if (status == CADRE_OK)
@@ -239,7 +268,7 @@ static int start_group(struct loop *loop, tuner_trial *trial)
     trial->attempts = trial->run.attempt + 1;
     trial->begun = base_now();
     trial->stopping = false;
-    tuner->running++;
+    put_active(tuner, trial);
     return CADRE_OK;
 }
 
@@ -269,63 +298,102 @@ static bool has_place(const tuner *tuner)
     return slots_take(&look, tuner->cores_each, scaling->gpus_per_worker * world, &share);
 }
 
-/* The next thing to run: first what an earlier life left running, then what the core wants. */
-static int next_trial(struct loop *loop, bool *started)
+/* What a program keeps for itself (tuner/command.c) is not copied: a retry goes on in the directory of the trial that failed. A link that is there
+ * is of a retry that was never recorded. */
+static int link_checkpoint_directory(const tuner_trial *trial)
 {
-    tuner *tuner = loop->tuner;
-    core_job job = CORE_START;
-    int64_t number = unfinished(tuner);
-    int status = CADRE_OK;
-    bool left = number >= 0;
-    *started = false;
-    if (!left)
-        status = core_next(tuner->core, &job, &number);
-    if (status != CADRE_OK || (!left && (job == CORE_DONE || job == CORE_LATER)))
-        return status;
-    tuner_trial *trial = trial_get(tuner, number);
-    if (!trial)
-        return CADRE_ENOMEM;
-    if (!left && job == CORE_START)
-        status = trial_add(trial);
-    if (status == CADRE_OK && !left)
-        status = job == CORE_START ? event_ask(tuner, number) : event_resume(tuner, number);
+    const core_trial *seen = core_get(trial->tuner->core, trial->number);
+    const char *directory = trial->tuner->directory;
+    char *own = base_sprintf("%s/trial-%05lld", directory, (long long)trial->number), *path = own ? base_path_join(own, "checkpoint") : NULL;
+    char *other = base_sprintf("%s/trial-%05lld/checkpoint", directory, (long long)seen->retry_of);
+    char *target = base_sprintf("../trial-%05lld/checkpoint", (long long)seen->retry_of);
+    int status = path && other && target ? base_mkdirs(own, 0700) : CADRE_ENOMEM;
     if (status == CADRE_OK)
-        status = start_trial(loop, trial);
-    *started = status == CADRE_OK;
+        (void)unlink(path);
+    if (status == CADRE_OK && !seen->from_beginning && base_exists(other) && symlink(target, path) != 0)
+        status = base_errno(errno, "make the link %s", path);
+    free(own);
+    free(path);
+    free(other);
+    free(target);
     return status;
+}
+
+/* Its row, and for a retry what it goes on from. */
+static int add_trial(tuner_trial *trial)
+{
+    const core_trial *seen = core_get(trial->tuner->core, trial->number);
+    int status = trial_add(trial);
+    if (status != CADRE_OK || seen->retry_of < 0)
+        return status;
+    if (!seen->from_beginning)
+        status = trial_inherit_checkpoints(trial);
+    return status == CADRE_OK ? link_checkpoint_directory(trial) : status;
 }
 
 /* Trials that an earlier life of the experiment left running, in order. */
 static int64_t unfinished(tuner *tuner)
 {
-    for (; tuner->resumed < tuner->to_resume; tuner->resumed++)
-        if (core_get(tuner->core, tuner->resumed)->state == CORE_RUNNING)
-            return tuner->resumed++;
-    return -1;
+    int64_t number = tuner->resumed < tuner->to_resume ? core_find(tuner->core, CORE_RUNNING, tuner->resumed) : -1;
+    tuner->resumed = number >= 0 && number < tuner->to_resume ? number + 1 : tuner->to_resume;
+    return number < tuner->to_resume ? number : -1;
+}
+
+/* Go on with what an earlier life left running. It may have been told something and not have come to it. */
+static int go_on(struct loop *loop, int64_t number)
+{
+    tuner_trial *trial;
+    int status = trial_get(loop->tuner, number, &trial);
+    if (status != CADRE_OK)
+        return status;
+    return core_get(loop->tuner->core, number)->decision == CADRE_DECIDE_GO_ON ? start_trial(loop, trial) : trial_obey(trial);
+}
+
+/* The next thing to do: first what an earlier life left running, then what the core wants. `*more`: there was one. */
+static int next_trial(struct loop *loop, bool *more)
+{
+    tuner *tuner = loop->tuner;
+    tuner_trial *trial;
+    core_job job;
+    int64_t number = unfinished(tuner);
+    *more = true;
+    if (number >= 0)
+        return go_on(loop, number);
+    int status = core_next(tuner->core, &job, &number);
+    if (status == CADRE_OK && job == CORE_LATER && tuner->running == 0)
+        return tuner_unblock(tuner, more);
+    if (status != CADRE_OK || job == CORE_DONE || job == CORE_LATER) {
+        *more = false;
+        return status;
+    }
+    status = trial_get(tuner, number, &trial);
+    if (status == CADRE_OK && (job == CORE_START || job == CORE_RETRY))
+        status = add_trial(trial);
+    if (status == CADRE_OK)
+        status = event_begin(tuner, job, number);
+    if (status != CADRE_OK || job == CORE_PROMOTE)
+        return status;
+    /* No process works for a trial that a killed controller would know nothing of, and whose number another config might get. */
+    status = tracking_commit(tuner->store, false);
+    return status == CADRE_OK ? start_trial(loop, trial) : status;
 }
 
 static void leave_all(struct loop *loop)
 {
-    double grace = loop->tuner->options->trainer->failure.grace_s;
-    for (int64_t i = 0; i < loop->tuner->capacity; i++) {
-        tuner_trial *trial = loop->tuner->trials[i];
-        if (trial && trial->group && !trial->stopping) {
-            trial->stopping = true;
-            group_leave(trial->group, grace > 0 ? grace : GRACE_S);
-        }
-    }
+    for (int i = 0; i < loop->tuner->running; i++)
+        leave(loop->tuner->active[i]);
 }
 
 static void refill(struct loop *loop)
 {
     tuner *tuner = loop->tuner;
-    bool started = true;
-    while (started && tuner->status == CADRE_OK && !tuner->interrupted && !core_closed(tuner->core) && has_place(tuner)) {
-        int status = next_trial(loop, &started);
+    bool more = true;
+    while (more && tuner->status == CADRE_OK && !tuner->interrupted && !core_closed(tuner->core) && has_place(tuner)) {
+        int status = next_trial(loop, &more);
         if (status != CADRE_OK)
             tuner_fail(tuner, status);
     }
-    if (tuner->running > 0 && (tuner->status != CADRE_OK || core_closed(tuner->core)))
+    if (tuner->status != CADRE_OK || core_closed(tuner->core))
         leave_all(loop);
     if (tuner->running == 0)
         uv_stop(&loop->uv);
@@ -353,9 +421,8 @@ static void on_signal(uv_signal_t *handle, int number)
         table_interrupted(tuner);
         return;
     }
-    for (int64_t i = 0; i < tuner->capacity; i++)
-        if (tuner->trials[i] && tuner->trials[i]->group)
-            group_kill(tuner->trials[i]->group, CADRE_ECANCELED, "stopped", -1, "ended by a second interrupt");
+    for (int i = 0; i < tuner->running; i++)
+        group_kill(tuner->active[i]->group, CADRE_ECANCELED, "stopped", -1, "ended by a second interrupt");
 }
 
 static void on_tick(uv_timer_t *timer)

@@ -343,6 +343,9 @@ void sweep_close(sweep *sweep)
     free(sweep);
 }
 
+/* The worker asks the program in its own steps (command.c); the controller comes after the last of them. */
+static double grace_of_group(const sweep *sweep) { return 2 * (sweep->grace_s > 0 ? sweep->grace_s : COMMAND_GRACE_S) + 1; }
+
 void sweep_options(const sweep *sweep, cadre_trainer *trainer, cadre_tuner *tuner)
 {
     *trainer = (cadre_trainer){
@@ -350,7 +353,7 @@ void sweep_options(const sweep *sweep, cadre_trainer *trainer, cadre_tuner *tune
         .user = (void *)(uintptr_t)&sweep->command,
         .scaling = {.num_workers = 1, .gpus_per_worker = sweep->gpus},
         .run = {.name = sweep->name, .storage = sweep->storage, .progress = CADRE_PROGRESS_AUTO, .metric = sweep->metric},
-        .failure = {.max_failures = sweep->max_failures, .hang_timeout_s = sweep->hang_timeout_s, .grace_s = sweep->grace_s},
+        .failure = {.max_failures = sweep->max_failures, .hang_timeout_s = sweep->hang_timeout_s, .grace_s = grace_of_group(sweep)},
         .checkpoint = {.keep = 2},
     };
     *tuner = (cadre_tuner){

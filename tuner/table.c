@@ -102,12 +102,9 @@ void table_draw(tuner *tuner, bool now)
     table_clear(tuner);
     measure(&columns, &rows);
     head_line(tuner);
-    for (int64_t i = 0; i < tuner->capacity && lines <= ROWS && lines + 1 < rows; i++) {
-        const tuner_trial *trial = tuner->trials[i];
-        if (!trial || !trial->group)
-            continue;
+    for (int i = 0; i < tuner->running && lines <= ROWS && lines + 1 < rows; i++, lines++) {
+        const tuner_trial *trial = tuner->active[i];
         line_of(tuner, trial, trial->stopping ? "leaving" : "running", trial->ran_s + base_now() - trial->begun);
-        lines++;
     }
     tuner->table_lines = lines;
     fflush(stdout);
@@ -149,8 +146,8 @@ void table_summary(tuner *tuner)
     putchar('\n');
     if (best >= 0) {
         char config[2000] = "", text[2400];
-        tuner_trial *trial = trial_get(tuner, best);
-        if (trial)
+        tuner_trial *trial;
+        if (trial_get(tuner, best, &trial) == CADRE_OK)
             config_text(trial, config, sizeof config);
         snprintf(text, sizeof text, "best: trial %lld, %.200s %.6g, with %s", (long long)best, tuner->options->metric,
                  core_get(tuner->core, best)->value, config);

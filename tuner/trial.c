@@ -32,29 +32,39 @@ static int make_room(tuner *tuner, int64_t number)
     return CADRE_OK;
 }
 
-tuner_trial *trial_get(tuner *tuner, int64_t number)
+int trial_know_row(tuner *tuner, int64_t number, int64_t row)
 {
-    if (make_room(tuner, number) != CADRE_OK)
-        return NULL;
-    if (tuner->trials[number])
-        return tuner->trials[number];
+    int status = make_room(tuner, number);
+    if (status == CADRE_OK)
+        tuner->rows[number] = row;
+    return status;
+}
+
+int trial_get(tuner *tuner, int64_t number, tuner_trial **out)
+{
+    int status = make_room(tuner, number);
+    *out = status == CADRE_OK ? tuner->trials[number] : NULL;
+    if (status != CADRE_OK || *out)
+        return status;
     tuner_trial *trial = base_calloc(1, sizeof *trial);
     if (!trial)
-        return NULL;
-    uint64_t random = base_rng_mix(tuner->options->seed, (uint64_t)number);
-    if (cadre_space_config(tuner->space, core_get(tuner->core, number)->x, random, &trial->config) != CADRE_OK) {
+        return CADRE_ENOMEM;
+    const core_trial *seen = core_get(tuner->core, number);
+    uint64_t random = base_rng_mix(tuner->options->seed, (uint64_t)seen->origin); /* a retry has the same computed values, too */
+    status = cadre_space_config(tuner->space, seen->x, random, &trial->config);
+    if (status != CADRE_OK) {
         free(trial);
-        return NULL;
+        return base_wrap(status, "the config of trial %lld", (long long)number);
     }
     trial->tuner = tuner;
     trial->number = number;
-    trial->heard = core_get(tuner->core, number)->reports;
+    trial->ran_s = seen->seconds;
     trial->trainer = *tuner->options->trainer;
     trial->trainer.config = trial->config;
     trial->trainer.run.metric = tuner->options->metric;
     trial->trainer.run.progress = CADRE_PROGRESS_NONE;
-    tuner->trials[number] = trial;
-    return trial;
+    tuner->trials[number] = *out = trial;
+    return CADRE_OK;
 }
 
 void trial_free(tuner_trial *trial)
@@ -103,10 +113,10 @@ int trial_add(tuner_trial *trial)
     int count = cadre_config_count(trial->config);
     tracking_param *params = base_calloc((size_t)count, sizeof *params);
     char **texts = base_calloc(2 * (size_t)count, sizeof *texts);
-    int64_t number = -1;
+    int64_t number = -1, failed = core_get(tuner->core, trial->number)->retry_of;
     int status = params && texts ? describe_params(trial, params, texts, count) : CADRE_ENOMEM;
     if (status == CADRE_OK)
-        status = tracking_trial_add(tuner->store, tuner->experiment, params, count, 0, &tuner->rows[trial->number], &number);
+        status = tracking_trial_add(tuner->store, tuner->experiment, params, count, failed >= 0 ? tuner->rows[failed] : 0, &tuner->rows[trial->number], &number);
     if (status == CADRE_OK && number != trial->number)
         status = base_error(CADRE_ECORRUPT, "%s: the next trial has number %lld there, %lld here: has another program added trials?", tuner->directory,
                             (long long)number, (long long)trial->number);
@@ -117,29 +127,104 @@ int trial_add(tuner_trial *trial)
     return status;
 }
 
-bool trial_report(tuner_trial *trial, int64_t report, const cadre_metric *metrics, int count, cadre_decision *decision)
+/* ---- what an earlier life or trial reported --------------------------------------------------------------------------------------- */
+
+static int take_metric(int64_t report, int64_t step, const char *name, double value, void *user)
+{
+    tuner_trial *trial = user;
+    (void)step;
+    if (strcmp(name, trial->tuner->options->metric) == 0 && report > core_get(trial->tuner->core, trial->number)->reports)
+        core_set_value(trial->tuner->core, trial->number, value, report);
+    return CADRE_OK;
+}
+
+int trial_recall(tuner_trial *trial) { return tracking_each_metric(trial->tuner->store, trial_row(trial), take_metric, trial); }
+
+/* The reports of a trial on their way to the one that tries it again. */
+struct inheritance {
+    tuner_trial *trial;
+    int64_t until, report, step;
+    tracking_metric metrics[CADRE_MAX_METRICS];
+    int count;
+};
+
+/* Write down the report that is gathered. */
+static int put_inherited(struct inheritance *in)
+{
+    const tuner_trial *trial = in->trial;
+    int status = in->count ? tracking_report(trial->tuner->store, trial_row(trial), 0, in->report, in->step, in->metrics, in->count) : CADRE_OK;
+    for (int i = 0; i < in->count; i++)
+        free((char *)(uintptr_t)in->metrics[i].name);
+    in->count = 0;
+    return status;
+}
+
+static int inherit_metric(int64_t report, int64_t step, const char *name, double value, void *user)
+{
+    struct inheritance *in = user;
+    if (report > in->until)
+        return CADRE_OK;
+    int status = report != in->report ? put_inherited(in) : CADRE_OK;
+    in->report = report;
+    in->step = step;
+    char *copy = status == CADRE_OK && in->count < CADRE_MAX_METRICS ? base_strdup(name) : NULL;
+    if (copy)
+        in->metrics[in->count++] = (tracking_metric){copy, value};
+    return status == CADRE_OK && !copy && in->count < CADRE_MAX_METRICS ? CADRE_ENOMEM : status;
+}
+
+int trial_inherit_reports(tuner_trial *trial, int64_t until)
+{
+    const tuner *tuner = trial->tuner;
+    struct inheritance in = {.trial = trial, .until = until};
+    int status = tracking_each_metric(tuner->store, tuner->rows[core_get(tuner->core, trial->number)->retry_of], inherit_metric, &in);
+    int last = put_inherited(&in);
+    return status == CADRE_OK ? last : status;
+}
+
+int trial_inherit_checkpoints(tuner_trial *trial)
+{
+    const tuner *tuner = trial->tuner;
+    tracking_checkpoint *list = NULL;
+    int count = 0;
+    int status = tracking_checkpoints(tuner->store, tuner->rows[core_get(tuner->core, trial->number)->retry_of], &list, &count);
+    for (int i = 0; status == CADRE_OK && i < count; i++) {
+        tracking_checkpoint copy = list[i];
+        status = tracking_checkpoint_add(tuner->store, trial_row(trial), &copy);
+    }
+    if (status == CADRE_OK && count > 0)
+        status = trial_inherit_reports(trial, list[count - 1].report);
+    free(list);
+    return status;
+}
+
+/* ---- reports and ends --------------------------------------------------------------------------------------------------------------- */
+
+static const cadre_metric *find(const cadre_metric *metrics, int count, const char *name)
+{
+    for (int i = 0; name && i < count; i++)
+        if (strcmp(metrics[i].name, name) == 0)
+            return &metrics[i];
+    return NULL;
+}
+
+int trial_report(tuner_trial *trial, int64_t report, const cadre_metric *metrics, int count)
 {
     tuner *tuner = trial->tuner;
-    const cadre_metric *value = NULL, *time = NULL;
-    *decision = CADRE_DECIDE_GO_ON;
-    for (int i = 0; i < count; i++) {
-        if (strcmp(metrics[i].name, tuner->options->metric) == 0)
-            value = &metrics[i];
-        if (tuner->options->time_attr && strcmp(metrics[i].name, tuner->options->time_attr) == 0)
-            time = &metrics[i];
+    const cadre_tuner *options = tuner->options;
+    const core_trial *seen = core_get(tuner->core, trial->number);
+    const cadre_metric *value = find(metrics, count, options->metric), *time = find(metrics, count, options->time_attr);
+    if (!value || seen->decision != CADRE_DECIDE_GO_ON)
+        return CADRE_OK; /* what it says on its way out is in the store, but changes nothing */
+    if (report <= seen->reports) { /* made again after a restart: it was judged, but this is what the store says now */
+        core_set_value(tuner->core, trial->number, value->value, seen->reports);
+        return CADRE_OK;
     }
-    if (!value)
-        return false;
-    if (report <= trial->heard) /* made again after a restart: the core knows it */
-        return true;
-    trial->heard = report;
-    double now = tuner->options->sim ? tuner->virtual_s : base_now(), experiment_s = tuner_elapsed(tuner);
+    double now = options->sim ? tuner->virtual_s : base_now(), experiment_s = tuner_elapsed(tuner);
     double trial_s = trial->ran_s + now - trial->begun;
-    double at = time ? time->value : (double)report;
-    *decision = core_report(tuner->core, trial->number, at, value->value, trial_s, experiment_s);
-    if (tuner->log_reports && event_report(tuner, trial->number, at, value->value, trial_s, experiment_s) != CADRE_OK)
-        tuner_fail(tuner, CADRE_EIO);
-    return true;
+    double at = time ? time->value : options->time_attr ? NAN : (double)report;
+    core_report(tuner->core, trial->number, report, at, value->value, trial_s, experiment_s);
+    return tuner->log_reports ? event_report(tuner, trial->number, report, at, value->value, trial_s, experiment_s) : CADRE_OK;
 }
 
 int trial_end(tuner_trial *trial, cadre_trial_end end, const char *reason)
@@ -147,9 +232,9 @@ int trial_end(tuner_trial *trial, cadre_trial_end end, const char *reason)
     tuner *tuner = trial->tuner;
     char text[600];
     const core_trial *seen = core_get(tuner->core, trial->number);
-    if (end != CADRE_ENDED_FAILED && seen->reports == 0) {
+    if (end == CADRE_ENDED_COMPLETE && isnan(seen->value)) {
         end = CADRE_ENDED_FAILED;
-        snprintf(text, sizeof text, "the trial never reported the metric \"%s\"", tuner->options->metric);
+        snprintf(text, sizeof text, seen->reports ? "its last value of \"%s\" is not a number" : "the trial never reported the metric \"%s\"", tuner->options->metric);
         reason = text;
     }
     snprintf(trial->reason, sizeof trial->reason, "%s", reason);
@@ -162,4 +247,31 @@ int trial_end(tuner_trial *trial, cadre_trial_end end, const char *reason)
     tuner->wants_durable = true;
     table_trial_ended(tuner, trial, end);
     return status;
+}
+
+int trial_fail(tuner_trial *trial, const char *reason)
+{
+    tuner *tuner = trial->tuner;
+    int status = trial_end(trial, CADRE_ENDED_FAILED, reason);
+    if (status == CADRE_OK && tuner->options->fail_fast)
+        tuner_fail(tuner, base_error(CADRE_ETRAIN, "trial %lld failed, and fail_fast is set: %s", (long long)trial->number, reason));
+    return status;
+}
+
+int trial_obey(tuner_trial *trial)
+{
+    tuner *tuner = trial->tuner;
+    cadre_decision decision = core_get(tuner->core, trial->number)->decision;
+    if (decision != CADRE_DECIDE_PAUSE)
+        return trial_end(trial, decision == CADRE_DECIDE_STOP ? CADRE_ENDED_PRUNED : CADRE_ENDED_COMPLETE, "");
+    core_paused(tuner->core, trial->number);
+    int status = event_pause(tuner, trial->number);
+    return status == CADRE_OK ? tracking_trial_note(tuner->store, trial_row(trial), "paused") : status;
+}
+
+int trial_cut_short(tuner_trial *trial)
+{
+    if (core_get(trial->tuner->core, trial->number)->reports > 0)
+        return trial_end(trial, CADRE_ENDED_COMPLETE, "");
+    return trial_end(trial, CADRE_ENDED_PRUNED, "the experiment ended before it reported anything");
 }

@@ -49,8 +49,8 @@ static int check(const cadre_tuner *options)
         return base_error(CADRE_EINVAL, "tuner.max_concurrent is %d: give 1 or more, or 0 for as many as fit", options->max_concurrent);
     if (!(options->cores >= 0) || !(options->gpus >= 0) || !(options->cores_per_trial >= 0))
         return base_error(CADRE_EINVAL, "tuner.cores, gpus and cores_per_trial may not be negative");
-    if (options->resume == CADRE_TUNE_RESUME_ERRORED || options->resume == CADRE_TUNE_RESTART_ERRORED)
-        return base_error(CADRE_ENOTSUP, "failed trials cannot be tried again yet: resume without that, and raise num_samples");
+    if ((unsigned)options->resume > CADRE_TUNE_RESTART_ERRORED)
+        return base_error(CADRE_EINVAL, "tuner.resume is %d, which is none of cadre_tuner_resume", (int)options->resume);
     if (options->trainer->scaling.launcher == CADRE_LAUNCH_INPROC)
         return base_error(CADRE_EINVAL, "the inproc launcher runs one trial inside the program itself: a tuner needs fork or mpirun");
     return CADRE_OK;
@@ -83,7 +83,7 @@ static int make_core(tuner *tuner)
     const cadre_tuner *options = tuner->options;
     core_spec spec = {
         .space = tuner->space, .search = &options->search, .scheduler = options->scheduler, .stop = &options->stop, .maximize = tuner->maximize,
-        .num_samples = options->num_samples ? options->num_samples : 1, .seed = options->seed,
+        .limit = options->num_samples ? options->num_samples : 1, .seed = options->seed,
     };
     int status = core_new(&spec, &tuner->core);
     if (status != CADRE_OK)
@@ -93,7 +93,7 @@ static int make_core(tuner *tuner)
     bool rules = stop->max_iterations > 0 || stop->trial_plateau_std > 0 || stop->has_target || stop->rule;
     const cadre_searcher_table *table = options->search.table ? options->search.table : cadre_searcher_by_name(options->search.name ? options->search.name : "random");
     tuner->sync = !fifo || rules;
-    tuner->log_reports = tuner->sync || stop->time_budget_s > 0 || (table && table->report);
+    tuner->log_reports = tuner->sync || (table && table->report);
     return CADRE_OK;
 }
 
@@ -133,17 +133,41 @@ static int check_seed(tuner *tuner, bool fresh)
 static int find_row(const tracking_trial *row, void *user)
 {
     tuner *tuner = user;
+    tuner_trial *trial;
     if (row->number >= core_count(tuner->core))
         return base_error(CADRE_EMISMATCH, "%s has trial %lld, of which its events know nothing: was it added by another program?", tuner->directory, (long long)row->number);
-    tuner_trial *trial = trial_get(tuner, row->number);
-    if (!trial)
-        return CADRE_ENOMEM;
-    tuner->rows[row->number] = row->id;
-    trial->attempts = row->attempts;
+    int status = trial_know_row(tuner, row->number, row->id);
     core_state state = core_get(tuner->core, row->number)->state;
-    if (state != CORE_RUNNING && state != CORE_PAUSED)
-        trial_forget(tuner, row->number);
+    if (status != CADRE_OK || (state != CORE_RUNNING && state != CORE_PAUSED))
+        return status;
+    status = trial_get(tuner, row->number, &trial);
+    if (status != CADRE_OK)
+        return status;
+    trial->attempts = row->attempts;
+    if (row->attempts > 0 && strcmp(row->detail, "running") == 0)
+        return tracking_attempt_end(tuner->store, row->id, row->attempts - 1, "lost", -1, "", 0, 0, "the controller ended without a word");
     return CADRE_OK;
+}
+
+/* What is there is taken up; failed trials are put in line on request. */
+static int take_up(tuner *tuner)
+{
+    const cadre_tuner *options = tuner->options;
+    int64_t count = 0;
+    int status = tuner_replay(tuner);
+    if (status == CADRE_OK)
+        status = tracking_each_trial(tuner->store, tuner->experiment, find_row, tuner);
+    tuner->to_resume = core_count(tuner->core);
+    tuner->virtual_s = tuner->spent_s;
+    if (status != CADRE_OK)
+        return status;
+    if (options->stop.time_budget_s > 0 && tuner->spent_s >= options->stop.time_budget_s)
+        core_close(tuner->core, "time budget spent");
+    if (options->resume != CADRE_TUNE_RESUME_ERRORED && options->resume != CADRE_TUNE_RESTART_ERRORED)
+        return CADRE_OK;
+    bool from_beginning = options->resume == CADRE_TUNE_RESTART_ERRORED;
+    status = core_retry_failed(tuner->core, from_beginning, &count);
+    return status == CADRE_OK && count > 0 ? event_retry_failed(tuner, from_beginning) : status;
 }
 
 static int open_experiment(tuner *tuner)
@@ -171,26 +195,49 @@ static int open_experiment(tuner *tuner)
     if (status == CADRE_OK)
         status = check_seed(tuner, fresh);
     if (status == CADRE_OK && !fresh)
-        status = tuner_replay(tuner);
-    if (status == CADRE_OK && !fresh)
-        status = tracking_each_trial(tuner->store, tuner->experiment, find_row, tuner);
-    tuner->to_resume = core_count(tuner->core);
+        status = take_up(tuner);
     if (status == CADRE_OK)
         status = tracking_commit(tuner->store, true);
+    tuner->to_rest = status == CADRE_OK;
     return status;
 }
 
-/* Paused trials of which nothing more can come are pruned; only when the experiment has had all its trials. */
-static int end_left_over(tuner *tuner)
+int tuner_unblock(tuner *tuner, bool *freed)
+{
+    tuner_trial *trial;
+    int64_t number = core_find(tuner->core, CORE_PAUSED, 0);
+    *freed = number >= 0;
+    if (number < 0)
+        return base_error(CADRE_ESTATE, "the searcher waits for results, but no trial runs or is paused");
+    int status = trial_get(tuner, number, &trial);
+    return status == CADRE_OK ? trial_end(trial, CADRE_ENDED_PRUNED, "") : status;
+}
+
+static int end_in_state(tuner *tuner, core_state state)
 {
     int status = CADRE_OK;
-    if (tuner->interrupted || tuner->status != CADRE_OK || core_closed(tuner->core) || core_running(tuner->core) > 0)
-        return CADRE_OK;
-    for (int64_t number; status == CADRE_OK && (number = core_left_over(tuner->core)) >= 0;) {
-        tuner_trial *trial = trial_get(tuner, number);
-        status = trial ? trial_end(trial, CADRE_ENDED_PRUNED, "") : CADRE_ENOMEM;
+    for (int64_t number = -1; status == CADRE_OK && (number = core_find(tuner->core, state, number + 1)) >= 0;) {
+        tuner_trial *trial;
+        status = trial_get(tuner, number, &trial);
+        if (status == CADRE_OK && state == CORE_RUNNING)
+            status = trial_recall(trial);
+        if (status != CADRE_OK)
+            break;
+        bool told = state == CORE_RUNNING && core_get(tuner->core, number)->decision != CADRE_DECIDE_GO_ON;
+        status = told ? trial_obey(trial) : state == CORE_RUNNING ? trial_cut_short(trial) : trial_end(trial, CADRE_ENDED_PRUNED, "");
+        if (core_get(tuner->core, number)->state != CORE_PAUSED)
+            trial_forget(tuner, number);
     }
     return status;
+}
+
+/* The experiment has had all its trials, or a rule has ended it: what waits for a place that never comes ends, too. */
+static int end_left_over(tuner *tuner)
+{
+    if (tuner->interrupted || tuner->status != CADRE_OK || tuner->running > 0)
+        return CADRE_OK;
+    int status = end_in_state(tuner, CORE_RUNNING);
+    return status == CADRE_OK ? end_in_state(tuner, CORE_PAUSED) : status;
 }
 
 static void fill_result(tuner *tuner, cadre_tuner_result *result)
@@ -212,8 +259,8 @@ static void fill_result(tuner *tuner, cadre_tuner_result *result)
     result->wall_s = base_now() - tuner->begun;
     result->interrupted = tuner->interrupted;
     snprintf(result->stop_reason, sizeof result->stop_reason, "%s", core_closed(tuner->core) ? core_closed(tuner->core) : "");
-    tuner_trial *best = result->best >= 0 ? trial_get(tuner, result->best) : NULL;
-    if (!best)
+    tuner_trial *best;
+    if (result->best < 0 || trial_get(tuner, result->best, &best) != CADRE_OK)
         return;
     result->best_value = core_get(tuner->core, result->best)->value;
     char *config = cadre_config_to_json(best->config);
@@ -233,6 +280,7 @@ static void close_experiment(tuner *tuner)
         trial_free(tuner->trials[i]);
     free(tuner->trials);
     free(tuner->rows);
+    free(tuner->active);
     tracking_close(tuner->store);
     core_free(tuner->core);
     cadre_space_free(tuner->space);
@@ -252,6 +300,10 @@ static int run_experiment(tuner *tuner, zygote *zygote, cadre_tuner_result *resu
         status = tuner->options->sim ? tuner_simulate(tuner) : tuner_loop(tuner, zygote);
     if (status == CADRE_OK)
         status = end_left_over(tuner);
+    if (tuner->to_rest) {
+        int noted = event_rest(tuner);
+        status = status == CADRE_OK ? noted : status;
+    }
     if (tuner->store) {
         int committed = tracking_commit(tuner->store, true);
         status = status == CADRE_OK ? committed : status;

@@ -195,6 +195,9 @@ CADRE_API void cadre_searcher_free(cadre_searcher *searcher);
 /** A new trial: its number (0, 1, 2, ...) and its point (room for every dimension). CADRE_OK, CADRE_STOP, CADRE_LATER
  * or an error; outputs are untouched unless CADRE_OK. */
 CADRE_API int cadre_searcher_ask(cadre_searcher *searcher, int64_t *number, double *x);
+/** A trial at x begins that was not asked for (one that is tried again): it takes the next number and is told as the
+ * others are. CADRE_EINVAL when x is not a point of the space. */
+CADRE_API int cadre_searcher_begin(cadre_searcher *searcher, const double *x, int64_t *number);
 /** Trial `number` ended. CADRE_ESTATE when it was not asked for or has been told. */
 CADRE_API int cadre_searcher_tell(cadre_searcher *searcher, int64_t number, const cadre_outcome *outcome);
 /** Trial `number`, still running, reported. */

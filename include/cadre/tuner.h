@@ -21,11 +21,15 @@
 extern "C" {
 #endif
 
-/** What becomes of an experiment of that name that is there already (Ray's Tuner.restore). */
+/**
+ * What becomes of an experiment of that name that is there already (Ray's Tuner.restore). A finished trial is never changed, so that a failed one is
+ * tried again as a new trial with its config, beyond num_samples and before anything else: once a request (what is yet to begin when the controller is
+ * killed begins in the next life), and not when a retry of it has ended well.
+ */
 typedef enum cadre_tuner_resume {
     CADRE_TUNE_NEW = 0,         /* refused with CADRE_EEXIST when it has trials */
     CADRE_TUNE_RESUME,          /* finished trials stand, unfinished ones go on from their checkpoints, then more up to num_samples in all */
-    CADRE_TUNE_RESUME_ERRORED,  /* the same, and failed ones are tried again from their checkpoints */
+    CADRE_TUNE_RESUME_ERRORED,  /* the same, and failed ones are tried again from their checkpoints, with the reports up to there */
     CADRE_TUNE_RESTART_ERRORED, /* the same, from the beginning */
 } cadre_tuner_resume;
 
@@ -43,7 +47,7 @@ typedef struct cadre_tuner {
     cadre_search search;          /* zero: random */
     cadre_scheduler scheduler;    /* zero: FIFO */
     cadre_stop stop;
-    const char *time_attr;        /* metric that counts as the scheduler's time; NULL: the number of reports */
+    const char *time_attr;        /* metric that counts as the scheduler's time, which is not asked about reports without it; NULL: the report's number */
     int64_t num_samples;          /* trials in all; 0: 1; -1: no limit (then give stop a rule) */
     int max_concurrent;           /* trials at once; 0: as many as cores and GPUs allow */
     double cores, gpus;           /* to be given out; 0: all that the machine has */

@@ -329,6 +329,37 @@ static void test_killed(void **state)
     check_slow();
 }
 
+/* Failed trials tried again: from what the program kept, or from the beginning; each once a request. */
+static void test_errored(void **state)
+{
+    (void)state;
+    script("flaky", "at=$(cat $CADRE_CHECKPOINT_DIR/at 2>/dev/null || echo 0)\necho start $at\n"
+                    "while [ $at -lt 4 ]; do at=$((at + 1)); [ $at -ne 3 ] || [ -e mended ] || exit 9\n"
+                    "echo $at > $CADRE_CHECKPOINT_DIR/at; cadre report loss=$2 --checkpoint || exit 0; done\n");
+#define FLAKY "-n 2 --metric loss --min -j 1 --seed 1 -- ./flaky --lr '~uniform(0, 1)'"
+    RUNS(3, "cadre tune --name from " FLAKY);
+    expect("the command exited with code 9");
+    RUNS(3, "cadre resume from --errored");
+    expect("4 trials in");
+    RUNS(0, "touch mended; cadre resume from --errored");
+    expect("6 trials in");
+    expect("2 complete, 0 pruned, 4 failed");
+    RUNS(0, "cat runs/from/trial-00005/rank0.log");
+    assert_string_equal(output, "start 2\n");
+    RUNS(0, "rm mended");
+    RUNS(3, "cadre tune --name anew " FLAKY);
+    RUNS(0, "touch mended; cadre resume anew --restart-errored");
+    expect("4 trials in");
+    RUNS(0, "cat runs/anew/trial-00003/rank0.log");
+    assert_string_equal(output, "start 0\n");
+    RUNS(0, "cadre resume anew --errored");
+    expect("4 trials in"); /* all that failed have been tried again and are done */
+    RUNS(0, "cadre export from | cut -d, -f1-4");
+    expect("5,complete,");
+    RUNS(2, "cadre resume anew --errored --restart-errored");
+    RUNS(0, "cadre rm from --yes && test ! -e runs/from");
+}
+
 /* A second controller, and removing what runs. */
 static void test_running(void **state)
 {
@@ -358,6 +389,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_environment, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_errored, setup, teardown),
         cmocka_unit_test_setup_teardown(test_running, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,36 +1,12 @@
 /* The tuner's loop: simulated and on processes, stopped, killed and taken up again. */
-#include "cadre/tuner.h"
+#include "experiment.h"
 
 #include "base/io.h"
 
 #include <math.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <sqlite3.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/cadre-tuner-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    return base_remove_tree(folder);
-}
 
 /* Nine reports that get better; a function of the config alone. */
 static double curve(const cadre_config *config, int64_t report)
@@ -75,30 +51,6 @@ static int fit(const char *name, cadre_tuner tuner, const char *how, cadre_tuner
     tuner.metric = "score";
     tuner.space = tuner.space ? tuner.space : space;
     return cadre_tuner_fit(&tuner, result);
-}
-
-/* One text of all trials: params, state and value. */
-static char *trials_of(const char *name)
-{
-    char path[160];
-    static char text[65536];
-    snprintf(path, sizeof path, "%s/%s/cadre.db", folder, name);
-    sqlite3 *db;
-    sqlite3_stmt *statement;
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    const char *query = "SELECT group_concat(line, char(10)) FROM (SELECT t.number || ' ' || t.state || ' ' || ifnull(v.value, 'none') || ' ' || "
-                        "group_concat(p.param_name || '=' || p.param_value) AS line FROM trials t LEFT JOIN trial_values v USING (trial_id) "
-                        "JOIN (SELECT * FROM trial_params ORDER BY param_name) p USING (trial_id) GROUP BY t.trial_id ORDER BY t.number)";
-    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    snprintf(text, sizeof text, "%s", (const char *)sqlite3_column_text(statement, 0));
-    sqlite3_finalize(statement);
-    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    assert_string_equal((const char *)sqlite3_column_text(statement, 0), "ok");
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
-    return text;
 }
 
 static void simulation_repeats(void **state)

@@ -161,6 +161,23 @@ int cadre_searcher_ask(cadre_searcher *searcher, int64_t *number, double *x)
     return CADRE_OK;
 }
 
+int cadre_searcher_begin(cadre_searcher *searcher, const double *x, int64_t *number)
+{
+    const search_layer *layer = &searcher->layer;
+    int status = cadre_space_check(searcher->space, x);
+    if (!status)
+        status = make_room(searcher);
+    if (!status && layer->table->running)
+        status = layer->table->running(layer->self, searcher->count, x);
+    if (status)
+        return status;
+    memcpy(point(searcher, searcher->count), x, searcher->ndims * sizeof *x);
+    searcher->state[searcher->count] = TRIAL_RUNNING;
+    searcher->running++;
+    *number = searcher->count++;
+    return CADRE_OK;
+}
+
 static int tell(cadre_searcher *searcher, int64_t number, const cadre_outcome *outcome)
 {
     cadre_outcome seen = *outcome;
