@@ -51,6 +51,9 @@ static int share_start(const cadre_oob *oob, int status, const json_t *start, js
 static int check_world(const cadre_trainer *trainer, int world)
 {
     int wanted = trainer->scaling.num_workers;
+    int least = trainer->scaling.min_workers;
+    if (least && world >= least && world <= wanted)
+        return CADRE_OK;
     if (wanted && wanted != world)
         return base_error(CADRE_EINVAL, "scaling.num_workers is %d, but the program was started with %d ranks: start %d, or leave it 0", wanted, world, wanted);
     return CADRE_OK;

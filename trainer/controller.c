@@ -14,7 +14,7 @@
 #include <string.h>
 #include <uv.h>
 
-static const double GRACE_S = 30.0;
+static const double GRACE_S = 30.0, REGROW_S = 60.0;
 static const int SIGNALS[3] = {SIGINT, SIGTERM, SIGCHLD}; /* that the loop takes over */
 
 struct controller {
@@ -23,7 +23,9 @@ struct controller {
     trainer_launcher *launcher;
     trainer_group *group;
     int groups, failures, interrupts;
-    bool stopping;
+    int world;       /* of the group under way, or of the next one */
+    bool stopping, regrowing; /* regrowing: asked to leave only to come back as large as it should be */
+    double smaller_since;     /* base_now() when the group was made smaller; 0: it is whole */
     uv_signal_t on_int, on_term, on_usr1; /* USR1: what batch systems send before the time is up */
     uv_timer_t commit;
     int status; /* of the whole */
@@ -61,6 +63,7 @@ static void on_commit(uv_timer_t *timer) { schedule_commit(timer->data); }
 /* ---- the group ---------------------------------------------------------------------------------------------------------------- */
 
 static int start_group(struct controller *controller);
+static void regrow(struct controller *controller);
 
 static int on_message(trainer_group *group, const json_t *message, json_t **reply)
 {
@@ -68,6 +71,8 @@ static int on_message(trainer_group *group, const json_t *message, json_t **repl
     int status = run_take(controller->run, message, reply);
     if (status == CADRE_OK)
         schedule_commit(controller);
+    if (status == CADRE_OK)
+        regrow(controller);
     return status;
 }
 
@@ -85,14 +90,44 @@ static bool may_restart(const struct controller *controller, int status)
     return status == CADRE_ETRAIN && controller->run->refused == CADRE_OK && !controller->stopping && (allowed < 0 || controller->failures <= allowed);
 }
 
+static int whole(const struct controller *controller)
+{
+    int workers = controller->run->trainer->scaling.num_workers;
+    return workers ? workers : 1;
+}
+
+/* An elastic group goes on without the worker that it lost. */
+static void shrink(struct controller *controller)
+{
+    int least = controller->run->trainer->scaling.min_workers;
+    if (least == 0 || controller->world <= least)
+        return;
+    controller->world--;
+    controller->smaller_since = base_now();
+    progress_say(&controller->run->progress, "going on with %d of %d workers", controller->world, whole(controller));
+}
+
+/* Looked at with every message: does a smaller group have to leave, to come back whole? Only what has saved something may. */
+static void regrow(struct controller *controller)
+{
+    double after = controller->run->trainer->scaling.regrow_s;
+    if (controller->smaller_since == 0 || after < 0 || controller->regrowing || controller->stopping || !controller->group ||
+        base_now() - controller->smaller_since < (after > 0 ? after : REGROW_S))
+        return;
+    double grace = controller->run->trainer->failure.grace_s;
+    controller->regrowing = true;
+    group_leave(controller->group, grace > 0 ? grace : GRACE_S);
+}
+
 static void on_end(trainer_group *group, const group_outcome *outcome)
 {
     struct controller *controller = group->user;
     trainer_run *run = controller->run;
+    bool regrown = controller->regrowing && !controller->stopping && outcome->status == CADRE_STOP;
     char detail[512];
     snprintf(detail, sizeof detail, "%s", outcome->detail);
     int number = run->attempt;
-    run_ending ending = {outcome->cause, outcome->rank, outcome->host, outcome->exit_code, outcome->signal, detail};
+    run_ending ending = {regrown ? "resized" : outcome->cause, outcome->rank, outcome->host, outcome->exit_code, outcome->signal, detail};
     int status = run_attempt_end(run, &ending);
     int verdict = outcome->status;
     group_free(group);
@@ -100,6 +135,15 @@ static void on_end(trainer_group *group, const group_outcome *outcome)
     controller->group = NULL;
     if (status != CADRE_OK) {
         finish(controller, status);
+        return;
+    }
+    if (regrown) {
+        controller->world = whole(controller);
+        controller->smaller_since = 0;
+        controller->regrowing = false;
+        status = start_group(controller);
+        if (status != CADRE_OK)
+            finish(controller, status);
         return;
     }
     if (verdict == CADRE_OK || verdict == CADRE_STOP || (controller->stopping && verdict == CADRE_ETRAIN)) {
@@ -113,6 +157,9 @@ static void on_end(trainer_group *group, const group_outcome *outcome)
         else
             progress_say(&run->progress, "attempt %d failed: %s; starting again (%d of %d)", number, detail, controller->failures,
                          run->trainer->failure.max_failures);
+        controller->regrowing = false;
+        if (ending.rank >= 0)
+            shrink(controller);
         status = start_group(controller);
         if (status != CADRE_OK)
             finish(controller, status);
@@ -129,7 +176,7 @@ static void on_end(trainer_group *group, const group_outcome *outcome)
 static int start_group(struct controller *controller)
 {
     trainer_run *run = controller->run;
-    int world = run->trainer->scaling.num_workers ? run->trainer->scaling.num_workers : 1;
+    int world = controller->world;
     int status = run_attempt_begin(run, world, controller->launcher->name);
     if (status != CADRE_OK)
         return status;
@@ -196,6 +243,7 @@ static void close_handles(struct controller *controller)
 int fit_controlled(trainer_run *run, zygote *zygote)
 {
     struct controller controller = {.run = run};
+    controller.world = whole(&controller);
     int failed = uv_loop_init(&controller.loop);
     if (failed)
         return base_error(CADRE_ESYSTEM, "make the event loop: %s", uv_strerror(failed));

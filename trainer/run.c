@@ -638,7 +638,7 @@ int run_attempt_end(trainer_run *run, const run_ending *ending)
         return CADRE_OK;
     run->attempt_open = false;
     run_files_close_result(run);
-    bool finished = strcmp(ending->cause, "finished") == 0 || strcmp(ending->cause, "stopped") == 0;
+    bool finished = strcmp(ending->cause, "finished") == 0 || strcmp(ending->cause, "stopped") == 0 || strcmp(ending->cause, "resized") == 0;
     run->lost_at = finished ? 0 : run->lost_at > 0 ? run->lost_at : base_now();
     int status = CADRE_OK;
     if (ending->rank >= 0) /* it failed before it reported anything: also worth a record */

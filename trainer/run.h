@@ -91,7 +91,7 @@ json_t *run_start_message(trainer_run *run, int threads);
 int run_take(trainer_run *run, const json_t *message, json_t **reply);
 
 typedef struct run_ending {
-    const char *cause; /* "finished", "stopped", "failed", "killed", "hung"; "lost" when the controller ended without a word */
+    const char *cause; /* "finished", "stopped", "failed", "killed", "hung", "resized"; "lost" when the controller ended without a word */
     int rank;          /* -1: none in particular */
     const char *host;
     int exit_code, signal;

@@ -145,7 +145,9 @@ int cadre_session_restore(cadre_session *session, cadre_state *state)
         return status;
     free(session->restore);
     session->restore = NULL;
-    return CADRE_OK;
+    if (info.world != session->world && session->on_resize)
+        status = agree_status(session, session->on_resize(session, info.world, session->world, session->user), "on_resize");
+    return status;
 }
 
 /* ---- saving --------------------------------------------------------------------------------------------------------------- */

@@ -25,6 +25,8 @@ struct cadre_session {
     int others_failure;        /* what another rank failed with, as this one was told; 0: nothing */
     double last_beat, last_alive, last_progress; /* base_now() */
     double leave_at;           /* base_now() when the time budget is spent; 0: no budget */
+    cadre_resize_fn *on_resize;
+    void *user;                /* the trainer's */
     pthread_t thread;          /* that uses the session; collectives of others are not its signs of life */
 };
 

@@ -51,6 +51,11 @@ static int check(const cadre_trainer *trainer)
         return base_error(CADRE_EINVAL, "trainer.train is NULL: give the function that trains");
     if (scaling->num_workers < 0 || scaling->num_workers > 4096)
         return base_error(CADRE_EINVAL, "scaling.num_workers is %d: give 1 to 4096, or 0 for the default", scaling->num_workers);
+    if (scaling->min_workers < 0 || scaling->min_workers > (scaling->num_workers ? scaling->num_workers : 1))
+        return base_error(CADRE_EINVAL, "scaling.min_workers is %d: give 1 to num_workers (%d), or 0 for a fixed number", scaling->min_workers,
+                          scaling->num_workers ? scaling->num_workers : 1);
+    if (isnan(scaling->regrow_s))
+        return base_error(CADRE_EINVAL, "scaling.regrow_s is not a number: give seconds, 0 for the default, or a negative number for never");
     if (scaling->cores_per_worker < 0)
         return base_error(CADRE_EINVAL, "scaling.cores_per_worker is %d: give a positive number, or 0 to share the cores out", scaling->cores_per_worker);
     if (!(scaling->gpus_per_worker >= 0) || !isfinite(scaling->gpus_per_worker) ||

@@ -156,6 +156,8 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
     if (status == CADRE_OK)
         status = session_init(&session, start, oob->rank, link, comm);
     if (status == CADRE_OK) {
+        session.on_resize = trainer->scaling.on_resize;
+        session.user = trainer->user;
         status = say_ready(link, oob->rank, comm);
     }
     if (status == CADRE_OK) {

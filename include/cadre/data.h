@@ -54,7 +54,8 @@ CADRE_API int cadre_idx_classes(const cadre_idx *idx);
 /**
  * Shares the samples of an epoch out over ranks. The epoch's order is a permutation (Fisher-Yates over Philox) that depends on seed and
  * epoch alone; global batch k is its samples [k * B, (k + 1) * B), B = batch_size * world, and rank r takes the r-th of its `world` equal
- * runs. The last, short batch is dropped (drop_last) or split as evenly as it goes, lower ranks first; then a rank may get none.
+ * runs. The last, short batch is dropped (drop_last) or split as evenly as it goes, lower ranks first; then a rank may get none. After a seek to
+ * a position of another batch size or world the batches are cut from there on, so that the rest of the epoch is still gone through once.
  * Holds 8 bytes a sample when it shuffles. Not for two threads at once.
  * The position is the number of samples consumed by all ranks together, so that it means the same for any world.
  */
@@ -66,6 +67,7 @@ typedef struct cadre_sampler {
     uint64_t seed;
     int64_t epoch;
     int64_t consumed; /* by all ranks, in this epoch */
+    int64_t base;     /* where the last seek put it: batches are cut from there */
     int64_t *order;   /* the epoch's permutation; NULL: not made, or not shuffled */
 } cadre_sampler;
 
@@ -73,8 +75,7 @@ typedef struct cadre_sampler {
 CADRE_API int cadre_sampler_init(cadre_sampler *sampler, int64_t count, int64_t batch_size, int rank, int world, bool shuffle,
                                  bool drop_last, uint64_t seed);
 CADRE_API void cadre_sampler_done(cadre_sampler *sampler);
-/** Go to `consumed` samples into `epoch` (a multiple of the global batch, or the epoch's end, which is any position that no batch follows).
- *  CADRE_EINVAL. */
+/** Go to `consumed` samples into `epoch`, from 0 to their number. CADRE_EINVAL. */
 CADRE_API int cadre_sampler_seek(cadre_sampler *sampler, int64_t epoch, int64_t consumed);
 /** This rank's part of the next global batch: up to batch_size indices and their number. Returns CADRE_STOP at the epoch's end, until the next
  *  seek, with the outputs untouched. CADRE_ENOMEM (the epoch's first call shuffles). */
@@ -132,7 +133,7 @@ CADRE_API int cadre_loader_new(const cadre_dataset *dataset, const cadre_loader_
 /** Stops the thread, within the time of one `get`. */
 CADRE_API void cadre_loader_free(cadre_loader *loader);
 /** Begin `epoch`: from its beginning, or, after a restore into the middle of that same epoch, from the saved position. Also leaves
- *  an epoch before its end. CADRE_EINVAL: the saved position is not at a batch of this batch size and world. */
+ *  an epoch before its end. CADRE_EINVAL: the saved position is not in the dataset. */
 CADRE_API int cadre_loader_begin(cadre_loader *loader, int64_t epoch);
 /** The next batch, or CADRE_STOP at the epoch's end. The batch is borrowed until the next begin, next or free. An error of `get`
  *  comes out here in its place, "sample 7: " and its message, and again until the next begin. Without a begin, epoch 0 or the restored one. */

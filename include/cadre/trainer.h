@@ -26,6 +26,13 @@ typedef enum cadre_launcher {
     CADRE_LAUNCH_MPIRUN,   /* an mpirun of the trainer's own */
 } cadre_launcher;
 
+/**
+ * Called in every worker, with the trainer's `user`, at the end of a cadre_session_restore from a checkpoint that another number of workers made:
+ * the place to change what depends on it, the learning rate above all (the global batch has become `now` / `before` times as large). A
+ * negative status fails the attempt.
+ */
+typedef int cadre_resize_fn(cadre_session *session, int before, int now, void *user);
+
 typedef struct cadre_scaling_config {
     int num_workers;         /* 0: 1, or all ranks when started by mpirun or srun */
     int cores_per_worker;    /* 0: the cores shared out evenly */
@@ -33,6 +40,9 @@ typedef struct cadre_scaling_config {
     cadre_launcher launcher;
     const char *backend;     /* of the communicator: "shm", "mpi", ...; NULL: the best there is */
     double timeout_s;        /* deadline of every collective operation; 0: 1800 */
+    int min_workers;         /* elastic: when a worker is lost the group goes on with one less, down to this; 0: num_workers, always */
+    double regrow_s;         /* a smaller group is asked to save and leave after so long, and goes on with num_workers; 0: 60; negative: never */
+    cadre_resize_fn *on_resize; /* NULL: nothing to be done */
 } cadre_scaling_config;
 
 typedef enum cadre_progress_mode {

@@ -274,9 +274,12 @@ static void test_restore_and_begin(void **state)
     drain(loader, 3, &hash);
     restore(loader, 6, 84); /* in the middle of an epoch whose thread runs */
     assert_int_equal(drain(loader, 99, &hash), 2);
-    restore(loader, 6, 13);
+    restore(loader, 6, 13); /* where another world stood: what is left, in batches of this one */
+    assert_ok(cadre_loader_begin(loader, 6));
+    assert_int_equal(drain(loader, 99, &hash), 7);
+    restore(loader, 6, 131072);
     assert_status(cadre_loader_begin(loader, 6), CADRE_EINVAL);
-    assert_message("position 13");
+    assert_message("position 131072");
     cadre_batch batch;
     assert_status(cadre_loader_next(loader, &batch), CADRE_EINVAL);
     assert_status(cadre_loader_begin(loader, -1), CADRE_EINVAL);

@@ -104,6 +104,10 @@ static bool take_trainer(cadre_trainer *trainer, const char *key, char *value)
         trainer->run.progress = atoi(value);
     else if (strcmp(key, "workers") == 0)
         trainer->scaling.num_workers = atoi(value);
+    else if (strcmp(key, "least") == 0)
+        trainer->scaling.min_workers = atoi(value);
+    else if (strcmp(key, "regrow") == 0)
+        trainer->scaling.regrow_s = atof(value);
     else if (strcmp(key, "cores") == 0)
         trainer->scaling.cores_per_worker = atoi(value);
     else if (strcmp(key, "gpus") == 0)
@@ -267,7 +271,7 @@ static void read_words(job_options *options, int count, char **words)
 int main(int argc, char **argv)
 {
     job_options options = {.act_rank = -1, .act_attempt = -1, .epochs = 3, .steps = 5, .save = true, .restore = true, .stepping = true};
-    options.trainer = (cadre_trainer){.train = job_train, .user = &options};
+    options.trainer = (cadre_trainer){.train = job_train, .user = &options, .scaling = {.on_resize = job_resize}};
     read_words(&options, argc - 1, argv + 1);
     cadre_log_set(cadre_log_stderr, NULL, CADRE_LOG_WARN);
     cadre_config *config = NULL;

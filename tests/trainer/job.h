@@ -22,6 +22,8 @@ typedef struct job_options {
 } job_options;
 
 cadre_train_fn job_train;
+/** Prints both numbers. */
+cadre_resize_fn job_resize;
 
 /* The processes and descriptors of this one, for leaks. */
 int job_count_fds(void);

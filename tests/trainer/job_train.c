@@ -4,6 +4,8 @@
  */
 #include "job.h"
 
+#include "cadre/data.h"
+
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* metrics in place, as programs write them */
 
 #include <errno.h>
@@ -237,9 +239,87 @@ static void write_final(const job_options *options, const cadre_session *session
     fclose(file);
 }
 
+/* ---- act=cover: epochs over samples that are counted, whatever becomes of the group ---- */
+
+enum { SAMPLES = 301, BATCH = 7 };
+
+struct cover {
+    double counts[SAMPLES]; /* how often each has been trained on, by all ranks */
+    int64_t consumed, resizes;
+};
+
+static int cover_epoch(const job_options *options, cadre_session *session, cadre_state *state, cadre_sampler *sampler, struct cover *cover)
+{
+    int64_t indices[BATCH], taken;
+    int status = cadre_sampler_seek(sampler, state->epoch, cover->consumed);
+    while (status == CADRE_OK && (status = cadre_sampler_next(sampler, indices, &taken)) == CADRE_OK) {
+        double marks[SAMPLES] = {0};
+        for (int64_t i = 0; i < taken; i++)
+            marks[indices[i]] = 1;
+        status = cadre_all_reduce(cadre_session_comm(session), marks, SAMPLES, CADRE_FLOAT64, CADRE_SUM);
+        for (int i = 0; status == CADRE_OK && i < SAMPLES; i++)
+            cover->counts[i] += marks[i];
+        cover->consumed = sampler->consumed;
+        state->step++;
+        pause_us(options->sleep_us);
+        if (status == CADRE_OK && state->step == options->act_step && options->act_attempt == cadre_session_attempt(session) &&
+            options->act_rank == cadre_session_rank(session))
+            raise(SIGKILL);
+        if (status == CADRE_OK && cadre_step(session, state) == CADRE_STOP)
+            return CADRE_OK; /* in the middle of the epoch */
+    }
+    if (status != CADRE_STOP)
+        return status;
+    state->epoch++;
+    cover->consumed = 0;
+    double least = cover->counts[0], most = least;
+    for (int i = 0; i < SAMPLES; i++) {
+        least = cover->counts[i] < least ? cover->counts[i] : least;
+        most = cover->counts[i] > most ? cover->counts[i] : most;
+    }
+    status = cadre_report(session, CADRE_METRICS({"least", least}, {"most", most}, {"world", cadre_session_world(session)}), state);
+    return status;
+}
+
+static int cover_train(const job_options *options, cadre_session *session)
+{
+    struct cover cover = {.resizes = 0};
+    cadre_sampler sampler;
+    cadre_state *state = NULL;
+    int64_t shape[1] = {SAMPLES};
+    int status = cadre_sampler_init(&sampler, SAMPLES, BATCH, cadre_session_rank(session), cadre_session_world(session), true, false, 3);
+    if (status == CADRE_OK)
+        status = cadre_state_new(&state);
+    if (status == CADRE_OK)
+        status = cadre_state_add_tensor(state, "counts", CADRE_STATE_F64, 1, shape, cover.counts);
+    if (status == CADRE_OK)
+        status = cadre_state_add_int64(state, "consumed", &cover.consumed);
+    if (status == CADRE_OK)
+        status = cadre_session_restore(session, state);
+    while (status == CADRE_OK && state->epoch < options->epochs) {
+        int64_t epoch = state->epoch;
+        status = cover_epoch(options, session, state, &sampler, &cover);
+        if (status == CADRE_OK && state->epoch == epoch)
+            break; /* asked to leave */
+    }
+    cadre_sampler_done(&sampler);
+    cadre_state_free(state);
+    return status < 0 ? status : CADRE_OK;
+}
+
+int job_resize(cadre_session *session, int before, int now, void *user)
+{
+    (void)session;
+    (void)user;
+    printf("from %d to %d workers\n", before, now);
+    return CADRE_OK;
+}
+
 int job_train(cadre_session *session, const cadre_config *config, void *user)
 {
     const job_options *options = user;
+    if (options->act && strcmp(options->act, "cover") == 0)
+        return cover_train(options, session);
     struct training training = {.random = 77u + (unsigned)cadre_session_rank(session)};
     cadre_state *state = NULL;
     for (int i = 0; i < COUNT; i++)

@@ -43,7 +43,7 @@ static int64_t global_batch(const cadre_sampler *sampler) { return sampler->batc
 /* Where no batch follows any more. */
 static int64_t epoch_end(const cadre_sampler *sampler)
 {
-    return sampler->drop_last ? sampler->count - sampler->count % global_batch(sampler) : sampler->count;
+    return sampler->drop_last ? sampler->count - (sampler->count - sampler->base) % global_batch(sampler) : sampler->count;
 }
 
 int cadre_sampler_seek(cadre_sampler *sampler, int64_t epoch, int64_t consumed)
@@ -51,16 +51,10 @@ int cadre_sampler_seek(cadre_sampler *sampler, int64_t epoch, int64_t consumed)
     if (epoch < 0 || consumed < 0 || consumed > sampler->count)
         return base_error(CADRE_EINVAL, "sampler: no position %" PRId64 " in epoch %" PRId64 " of %" PRId64 " samples",
                           consumed, epoch, sampler->count);
-    if (consumed < epoch_end(sampler) && consumed % global_batch(sampler))
-        return base_error(CADRE_EINVAL,
-                          "sampler: position %" PRId64 " is not at a batch of %" PRId64
-                          " x %d ranks; use a batch size and "
-                          "world whose product divides it",
-                          consumed, sampler->batch_size, sampler->world);
     if (epoch != sampler->epoch)
         cadre_sampler_done(sampler); /* that was the other epoch's order; made anew when it is needed */
     sampler->epoch = epoch;
-    sampler->consumed = consumed;
+    sampler->base = sampler->consumed = consumed;
     return CADRE_OK;
 }
 
