@@ -22,7 +22,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 struct mpirun_launcher {
@@ -159,9 +158,9 @@ static void on_process_exit(uv_process_t *process, int64_t exit_status, int term
     bool any = false;
     for (int rank = 0; rank < group->world; rank++)
         any |= group->workers[rank].greeted;
-    if (!any && WIFSIGNALED(wait_status)) { /* not its options: it may well begin the next time */
+    if (!any && term_signal) { /* not its options: it may well begin the next time */
         char detail[128];
-        snprintf(detail, sizeof detail, "mpirun was killed by signal %d (%s) before a rank called in", WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
+        snprintf(detail, sizeof detail, "mpirun was killed by signal %d (%s) before a rank called in", term_signal, strsignal(term_signal));
         group_kill(group, CADRE_ETRAIN, "killed", -1, detail);
     } else if (!any && wait_status) {
         char detail[512];
