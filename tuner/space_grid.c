@@ -76,7 +76,7 @@ int tuner_grid_count(tuner_grid *grid, int64_t limit, int64_t *out)
     int64_t count = 1;
     for (tuner_grid_first(grid); tuner_grid_next(grid); count++)
         if (count >= limit)
-            return base_error(CADRE_EINVAL, "the grid has more than %" PRId64 " combinations", limit);
+            return base_error(CADRE_EINVAL, "the grid has more than %" PRId64 " combinations: take values out, or draw them (choice, search random)", limit);
     tuner_grid_first(grid);
     *out = count;
     return CADRE_OK;

@@ -241,14 +241,15 @@ static int build_numbers(sweep_node *tree, sweep *sweep)
     return status;
 }
 
-/* How many trials when nobody said: every combination once for grids, else one. */
+/* How many samples when nobody said: one, which is every combination once for those that walk grids; as many trials for the others. */
 static int settle_samples(const sweep_node *tree, sweep *sweep, const cadre_space *space)
 {
     int64_t grid = 1;
     if (sweep->num_samples)
         return CADRE_OK;
-    if (strcmp(sweep->search.name, "grid") == 0) {
-        sweep->num_samples = INT64_C(1) << 40; /* it ends by itself */
+    bool walks = strcmp(sweep->search.name, "grid") == 0 || strcmp(sweep->search.name, "random") == 0;
+    if (walks) {
+        sweep->num_samples = 1;
         return CADRE_OK;
     }
     int status = cadre_space_grid_size(space, INT64_C(1000000), &grid);

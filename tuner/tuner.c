@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "collectives/mpi_oob.h"
+#include "search/search.h"
 #include "trainer/fit.h"
 #include "trainer/launch/launch.h"
 #include "trainer/worker.h"
@@ -81,11 +82,17 @@ static int give_out_slots(tuner *tuner)
 static int make_core(tuner *tuner)
 {
     const cadre_tuner *options = tuner->options;
+    cadre_search search = options->search;
+    int64_t limit;
+    search.samples = options->num_samples ? options->num_samples : 1;
+    int status = search_trials(tuner->space, &search, search.samples, &limit);
+    if (status != CADRE_OK)
+        return status;
     core_spec spec = {
-        .space = tuner->space, .search = &options->search, .scheduler = options->scheduler, .stop = &options->stop, .maximize = tuner->maximize,
-        .limit = options->num_samples ? options->num_samples : 1, .seed = options->seed,
+        .space = tuner->space, .search = &search, .scheduler = options->scheduler, .stop = &options->stop, .maximize = tuner->maximize,
+        .limit = limit, .seed = options->seed,
     };
-    int status = core_new(&spec, &tuner->core);
+    status = core_new(&spec, &tuner->core);
     if (status != CADRE_OK)
         return status;
     const cadre_stop *stop = &options->stop;

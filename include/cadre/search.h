@@ -40,6 +40,7 @@ typedef struct cadre_searcher_args {
     uint64_t seed;
     const void *options; /* the searcher's own struct, or NULL for the defaults */
     const char *json;    /* its options as a JSON object, over those; or NULL */
+    int64_t samples;     /* how often a searcher that has an end comes to it; 0: once; negative: never */
 } cadre_searcher_args;
 
 enum { CADRE_SEARCHER_ABI = 1 };
@@ -70,12 +71,11 @@ typedef struct cadre_searcher_table {
     void (*free)(void *self);
 } cadre_searcher_table;
 
-/** Independent draws; the default, as in Ray. Grids are walked: trial i gets combination i modulo their number. No
- * options. */
+/** Independent draws; the default, as in Ray. The grids of the space are walked, round after round. No options. */
 CADRE_API extern const cadre_searcher_table cadre_searcher_random;
 
-/** Every combination of the space once, the last dimension fastest; then CADRE_STOP. A continuous dimension needs
- * `resolution`. */
+/** Every combination of the space, the last dimension fastest, as often as cadre_search.samples says; then CADRE_STOP. A
+ * continuous dimension needs `resolution`. */
 typedef struct cadre_grid_options {
     size_t size;    /* sizeof(cadre_grid_options) */
     int resolution; /* points of a continuous dimension, at equal shares of its distribution; 0: such a dimension is
@@ -147,6 +147,7 @@ typedef struct cadre_search {
     const void *options;
     const char *json;
     int max_concurrent; /* at most so many trials run at once, then CADRE_LATER; 0: no limit */
+    int64_t samples;    /* how often the grid searcher walks its grid; 0: once; negative: for ever. The tuner sets it to its num_samples */
     int repeats;        /* every point is tried so often, and the searcher is told the mean; 0 and 1: once */
     const cadre_config *const
         *points; /* configs to try first, a list that NULL ends, or NULL; what a config leaves out is drawn at random */

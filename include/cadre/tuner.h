@@ -48,7 +48,8 @@ typedef struct cadre_tuner {
     cadre_scheduler scheduler;    /* zero: FIFO */
     cadre_stop stop;
     const char *time_attr;        /* metric that counts as the scheduler's time, which is not asked about reports without it; NULL: the report's number */
-    int64_t num_samples;          /* trials in all; 0: 1; -1: no limit (then give stop a rule) */
+    int64_t num_samples;          /* trials in all; with random search over grids, and with grid search, walks over all combinations, as in Ray. 0: 1;
+                                     -1: no limit (then give stop a rule) */
     int max_concurrent;           /* trials at once; 0: as many as cores and GPUs allow */
     double cores, gpus;           /* to be given out; 0: all that the machine has */
     double cores_per_trial;       /* 0: scaling.cores_per_worker times the workers, at least 1 */

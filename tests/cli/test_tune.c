@@ -134,6 +134,19 @@ static void test_seed(void **state)
     assert_string_equal(output, "");
 }
 
+/* Samples of a grid are walks. */
+static void test_grid(void **state)
+{
+    (void)state;
+    RUNS(0, "cadre tune --name once --metric loss --min -- ./bowl --lr '~grid(0.1, 0.2, 0.3)'");
+    expect("3 trials in");
+    RUNS(0, "cadre tune --name grid -n 2 --metric loss --min -- ./bowl --lr '~grid(0.1, 0.2, 0.3)' && cadre resume grid -n 1");
+    expect("6 trials in");
+    expect("9 trials in");
+    RUNS(0, "cadre tune --name searched -n 2 --metric loss --min --search grid -- ./bowl --lr '~grid(0.1, 0.2, 0.3)'");
+    expect("6 trials in");
+}
+
 /* ---- exit codes, and what CI gets ---- */
 
 static void test_exit_codes(void **state)
@@ -382,6 +395,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_line, setup, teardown),
         cmocka_unit_test_setup_teardown(test_seed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_grid, setup, teardown),
         cmocka_unit_test_setup_teardown(test_exit_codes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_asha, setup, teardown),
         cmocka_unit_test_setup_teardown(test_leaving, setup, teardown),

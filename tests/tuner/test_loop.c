@@ -126,6 +126,61 @@ static void failures_are_told(void **state)
     assert_true(result.trials < 8);
 }
 
+/* ---- grids: a sample is a walk over all combinations ---- */
+
+static const cadre_param grids[] = {CADRE_LOGUNIFORM("lr", 1e-4, 1e-1), CADRE_GRID("kind", "a", "b"), CADRE_GRID_INT("n", 1, 2, 3), CADRE_END};
+
+/* How often each combination was tried, in order, after so many points of the user's own. */
+static const char *combinations(const char *name)
+{
+    return rows_of(name, "SELECT DISTINCT count(*) || ' of ' || (SELECT count(DISTINCT trial_id) FROM trials) FROM (SELECT group_concat(param_value) AS c FROM "
+                         "(SELECT * FROM trial_params WHERE param_name IN ('kind', 'n') ORDER BY param_name) GROUP BY trial_id) GROUP BY c ORDER BY 1");
+}
+
+static void grids_are_walked(void **state)
+{
+    (void)state;
+    cadre_tuner_result result;
+    cadre_tuner tuner = {.sim = simulate, .space = grids, .max_concurrent = 2};
+    assert_int_equal(fit("once", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(combinations("once"), "1 of 6");
+    tuner.num_samples = 3;
+    assert_int_equal(fit("thrice", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(combinations("thrice"), "3 of 18");
+    assert_string_equal(rows_of("thrice", "SELECT count(DISTINCT param_value) FROM trial_params WHERE param_name = 'lr'"), "18"); /* drawn anew */
+    tuner.resume = CADRE_TUNE_RESUME;
+    tuner.num_samples = 4;
+    assert_int_equal(fit("thrice", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(combinations("thrice"), "4 of 24");
+
+    tuner = (cadre_tuner){.sim = simulate, .space = grids, .search = {.name = "random", .repeats = 2}};
+    assert_int_equal(fit("repeats", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(combinations("repeats"), "2 of 12");
+    cadre_config *point = NULL;
+    assert_int_equal(cadre_config_from_json("{\"lr\": 0.02, \"kind\": \"a\", \"n\": 1}", &point), CADRE_OK);
+    tuner.search = (cadre_search){.points = (const cadre_config *const[]){point, NULL}};
+    assert_int_equal(fit("points", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(combinations("points"), "1 of 7\n2 of 7"); /* the point, and then all of the grid */
+    cadre_config_free(point);
+
+    tuner = (cadre_tuner){.sim = simulate, .space = grids, .num_samples = 2, .search = CADRE_GRID_SEARCH(.resolution = 2)};
+    assert_int_equal(fit("grid", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(combinations("grid"), "4 of 24");
+    tuner.num_samples = -1;
+    tuner.stop = (cadre_stop){.time_budget_s = 300};
+    assert_int_equal(fit("endless", tuner, NULL, &result), CADRE_OK);
+    assert_true(result.trials > 30);
+    cadre_config_free(result.best_config);
+
+    tuner = (cadre_tuner){.sim = simulate, .space = grids, .num_samples = INT64_MAX / 3};
+    assert_int_equal(fit("large", tuner, NULL, NULL), CADRE_EINVAL);
+    assert_non_null(strstr(cadre_error_message(), "walks of a grid of 6 combinations"));
+    tuner.space = (cadre_param[]){CADRE_RANDINT("a", 0, 2000), CADRE_RANDINT("b", 0, 2000), CADRE_END};
+    tuner.search = CADRE_SEARCH_GRID;
+    assert_int_equal(fit("large", tuner, NULL, NULL), CADRE_EINVAL);
+    assert_non_null(strstr(cadre_error_message(), "the grid has more than 1000000 combinations: take values out"));
+}
+
 static void wrong_options(void **state)
 {
     (void)state;
@@ -186,6 +241,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(simulation_repeats, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(processes_do_as_simulated, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(failures_are_told, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(grids_are_walked, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(wrong_options, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(survives_kills, make_folder, remove_folder),
     };

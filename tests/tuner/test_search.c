@@ -65,7 +65,7 @@ static void bad_searches_are_refused(void **state)
             "tpe: its options do not begin with their size");
     refuses(&(cadre_search){.name = "grid"}, CADRE_EINVAL,
             "lr is continuous: a grid needs a step, a choice, or a resolution");
-    refuses(&CADRE_GRID_SEARCH(.resolution = 10, .limit = 19), CADRE_EINVAL, "the grid has more than 19 combinations");
+    refuses(&CADRE_GRID_SEARCH(.resolution = 10, .limit = 19), CADRE_EINVAL, "the grid has more than 19 combinations: take values out, or draw them (choice, search random)");
     refuses(&(cadre_search){.repeats = -1}, CADRE_EINVAL, "repeats and max_concurrent may not be negative");
     cadre_config *config;
     assert_int_equal(cadre_config_from_json("{\"lr\": 3}", &config), CADRE_OK);

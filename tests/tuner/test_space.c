@@ -339,7 +339,7 @@ static void grids_are_counted(void **state)
     assert_int_equal(cadre_space_grid_size(space, 8, &size), CADRE_OK);
     assert_int_equal(size, 8); /* (3 + 1) * 2 */
     assert_int_equal(cadre_space_grid_size(space, 7, &size), CADRE_EINVAL);
-    assert_string_equal(cadre_error_message(), "the grid has more than 7 combinations");
+    assert_string_equal(cadre_error_message(), "the grid has more than 7 combinations: take values out, or draw them (choice, search random)");
     cadre_space_free(space);
     space = make(PARAMS(CADRE_UNIFORM("lr", 0, 1)));
     assert_int_equal(cadre_space_grid_size(space, 8, &size), CADRE_OK);

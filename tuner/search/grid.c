@@ -1,5 +1,5 @@
 /*
- * Grid search: every combination of a space once, the last dimension of the space's order fastest, conditions
+ * Grid search: every combination of a space, as often as it has samples, the last dimension of the space's order fastest, conditions
  * respected: a dimension that is not there does not multiply.
  */
 #include "base/mem.h"
@@ -12,7 +12,8 @@
 
 typedef struct grid_search {
     tuner_grid grid;
-    int64_t count, asked;
+    int64_t count, asked; /* of this round */
+    int64_t rounds;       /* that are left; negative: no end */
 } grid_search;
 
 static int grid_create(const cadre_searcher_args *args, void **self)
@@ -31,7 +32,7 @@ static int grid_create(const cadre_searcher_args *args, void **self)
         return CADRE_ENOMEM;
     status = tuner_grid_new(args->space, true, options.resolution, &search->grid);
     if (!status) {
-        status = tuner_grid_count(&search->grid, options.limit ? options.limit : 1000000, &search->count);
+        status = tuner_grid_count(&search->grid, options.limit ? options.limit : SEARCH_LARGEST_GRID, &search->count);
         if (status)
             tuner_grid_free(&search->grid);
     }
@@ -39,6 +40,7 @@ static int grid_create(const cadre_searcher_args *args, void **self)
         free(search);
         return status;
     }
+    search->rounds = args->samples ? args->samples : 1;
     *self = search;
     return CADRE_OK;
 }
@@ -47,8 +49,13 @@ static int grid_ask(void *self, int64_t number, double *x)
 {
     grid_search *search = self;
     (void)number;
-    if (search->asked == search->count)
-        return CADRE_STOP;
+    if (search->asked == search->count) {
+        if (search->rounds == 1)
+            return CADRE_STOP;
+        search->rounds -= search->rounds > 0;
+        search->asked = 0;
+        tuner_grid_first(&search->grid);
+    }
     if (search->asked++)
         tuner_grid_next(&search->grid);
     memcpy(x, search->grid.x, (size_t)search->grid.space->count * sizeof *x);

@@ -1,7 +1,7 @@
 /*
  * Random search (Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 13, 2012), and the grid of
- * a space's grid parameters walked along with it, as Ray's BasicVariantGenerator does: trial i has combination i modulo
- * their number, everything else is drawn.
+ * a space's grid parameters walked along with it, as Ray's BasicVariantGenerator does: its i-th point has combination i
+ * modulo their number, everything else is drawn. Points are counted here, since their numbers have gaps.
  */
 #include "base/mem.h"
 #include "base/rng.h"
@@ -10,13 +10,11 @@
 
 #include <stdlib.h>
 
-enum { LARGEST_GRID = 1000000 };
-
 typedef struct random_search {
     const cadre_space *space;
     uint64_t seed;
     tuner_grid grid;
-    int64_t combinations, at; /* where the grid stands */
+    int64_t combinations, asked;
 } random_search;
 
 static int random_create(const cadre_searcher_args *args, void **self)
@@ -35,7 +33,7 @@ static int random_create(const cadre_searcher_args *args, void **self)
     search->seed = args->seed;
     status = tuner_grid_new(args->space, false, 0, &search->grid);
     if (!status) {
-        status = tuner_grid_count(&search->grid, LARGEST_GRID, &search->combinations);
+        status = tuner_grid_count(&search->grid, SEARCH_LARGEST_GRID, &search->combinations);
         if (status)
             tuner_grid_free(&search->grid);
     }
@@ -54,12 +52,8 @@ static int random_ask(void *self, int64_t number, double *x)
     cadre_space_sample(space, search->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_SAMPLE), x);
     if (search->combinations == 1)
         return CADRE_OK;
-    for (; search->at != number % search->combinations;
-         search->at++) /* numbers grow: some steps on, or round to the start */
-        if (!tuner_grid_next(&search->grid)) {
-            tuner_grid_first(&search->grid);
-            search->at = -1;
-        }
+    if (search->asked++ && !tuner_grid_next(&search->grid))
+        tuner_grid_first(&search->grid);
     base_rng rng; /* a dimension that the draw left out may be there under the grid's values */
     base_rng_init(&rng, search->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_SAMPLE));
     for (int i = 0; i < space->count; i++) {

@@ -28,6 +28,15 @@ int search_repeat_new(search_layer inner, int ndims, int repeats, search_layer *
 int search_points_new(search_layer inner, const cadre_space *space, uint64_t seed, const cadre_config *const *points,
                       search_layer *out);
 
+enum { SEARCH_LARGEST_GRID = 1000000 }; /* combinations, unless the grid searcher's `limit` says otherwise */
+
+/**
+ * How many trials `num_samples` (negative: no limit) comes to; negative: no limit, or the searcher knows its end. As in Ray a sample of a space with
+ * grids is a walk over all their combinations, where the searcher walks (random, grid); points to try first come in addition then, and all
+ * of it as often as repeats says. Else a sample is a trial.
+ */
+int search_trials(const cadre_space *space, const cadre_search *search, int64_t num_samples, int64_t *trials);
+
 /* One option of a searcher: its name, and where it stands in the struct. */
 typedef struct search_option {
     const char *name;

@@ -61,6 +61,28 @@ static int choose(const cadre_search *search, const cadre_searcher_table **out)
     return CADRE_OK;
 }
 
+int search_trials(const cadre_space *space, const cadre_search *search, int64_t num_samples, int64_t *trials)
+{
+    const cadre_searcher_table *table;
+    int64_t grid = 1, points = 0, repeats = search->repeats > 1 ? search->repeats : 1;
+    int status = choose(search, &table);
+    if (!status && table == &cadre_searcher_random)
+        status = cadre_space_grid_size(space, SEARCH_LARGEST_GRID, &grid);
+    if (status)
+        return status;
+    while (search->points && search->points[points])
+        points++;
+    *trials = num_samples;
+    if (num_samples < 0 || table == &cadre_searcher_grid)
+        *trials = -1;
+    else if (grid > 1 && num_samples > INT64_MAX / grid / repeats - points)
+        return base_error(CADRE_EINVAL, "num_samples is %" PRId64 " walks of a grid of %" PRId64 " combinations: that would never be done",
+                          num_samples, grid);
+    else if (grid > 1)
+        *trials = (num_samples * grid + points) * repeats;
+    return CADRE_OK;
+}
+
 /* Innermost the searcher, then points to try first, repeats, and the limit, which so counts trials. */
 static int wrap(cadre_searcher *searcher, const cadre_search *search, uint64_t seed)
 {
@@ -85,7 +107,7 @@ int cadre_searcher_new(const cadre_space *space, const cadre_search *search, uin
         return CADRE_ENOMEM;
     searcher->space = space;
     searcher->ndims = (size_t)cadre_space_count(space);
-    cadre_searcher_args args = {.space = space, .seed = seed, .options = search->options, .json = search->json};
+    cadre_searcher_args args = {.space = space, .seed = seed, .options = search->options, .json = search->json, .samples = search->samples};
     const cadre_searcher_table *table;
     int status = choose(search, &table);
     void *self = NULL;
