@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "cadre/tuner.h"
+#include "trainer/fit.h"
 #include "trainer/run.h"
 #include "trainer/state/text.h"
 #include "tuner/sweep.h"
@@ -109,6 +110,17 @@ static int find_program(struct tune *tune)
     int status = command_find(command->words[0], command->directory, &command->program);
     const sweep_node *words = sweep_get(tune->tree, "command");
     return status != CADRE_OK && words->items[0]->line ? sweep_wrap(status, words->items[0]) : status; /* where it is written */
+}
+
+/* Nor does a trial begin for which the machine is too small. */
+static int find_place(const struct tune *tune)
+{
+    const double cores = fit_cores(), gpus = fit_gpus();
+    if (tune->sweep->cores > cores)
+        return sweep_error(CADRE_EINVAL, sweep_get(tune->tree, "cores"), "a trial takes %g cores, but there are %g here", tune->sweep->cores, cores);
+    if (tune->sweep->gpus > gpus)
+        return sweep_error(CADRE_EINVAL, sweep_get(tune->tree, "gpus"), "a trial takes %g GPUs, but there are %g here", tune->sweep->gpus, gpus);
+    return CADRE_OK;
 }
 
 static int exit_code(const struct tune *tune, int status, const cadre_tuner_result *result, const char *message)
@@ -283,6 +295,8 @@ static int tune_with(struct tune *tune, const char *file, const struct flags *fl
         status = sweep_new(tune->tree, &tune->sweep);
     if (status == CADRE_OK)
         status = find_program(tune);
+    if (status == CADRE_OK)
+        status = find_place(tune);
     if (status != CADRE_OK)
         return refuse(tune, tune->sweep ? tune->sweep->name : file ? file : "sweep", status);
     if (!flags->check)
@@ -418,6 +432,8 @@ int cli_resume(int argc, char **argv)
         status = add_samples(&tune, more);
     if (code == CLI_DONE && status == CADRE_OK)
         status = find_program(&tune);
+    if (code == CLI_DONE && status == CADRE_OK)
+        status = find_place(&tune);
     if (code == CLI_DONE)
         code = status == CADRE_OK ? run(&tune) : refuse(&tune, name, status);
     close_tune(&tune);

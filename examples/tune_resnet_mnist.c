@@ -252,8 +252,9 @@ int main(int argc, char **argv)
         printf("best of %lld trials: accuracy %.2f %% with %s\n", (long long)result.trials, 100 * result.best_value, config);
     if (result.interrupted)
         printf("stopped; go on with the same command and --resume\n");
-    printf("see it with: cadre show %s --storage %s\n", o.name, o.storage);
+    else if (!o.quiet)
+        printf("see it with: cadre show %s --storage %s\n", o.name, o.storage);
     free(config);
     cadre_config_free(result.best_config);
-    return 0;
+    return result.interrupted ? 130 : 0; /* as a shell has it */
 }
