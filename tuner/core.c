@@ -280,6 +280,29 @@ int core_end(tuner_core *core, int64_t number, cadre_trial_end end)
     return cadre_searcher_tell(core->searcher, number, &outcome);
 }
 
+int core_add(tuner_core *core, const double *x, cadre_trial_end end, double value, int64_t last_step)
+{
+    size_t ndims = (size_t)cadre_space_count(core->space);
+    double *own = base_malloc((ndims + 1) * sizeof *own);
+    int64_t number = -1;
+    cadre_outcome outcome = {.end = end, .value = core->maximize ? -value : value, .last_step = last_step};
+    int status = own ? make_room(core) : CADRE_ENOMEM;
+    for (size_t i = 0; status == CADRE_OK && i < ndims; i++)
+        own[i] = x ? x[i] : NAN;
+    if (status == CADRE_OK)
+        status = cadre_searcher_add(core->searcher, x, &outcome, &number);
+    if (status == CADRE_OK && number != core->count)
+        status = misnumbered(core, number);
+    if (status != CADRE_OK) {
+        free(own);
+        return status;
+    }
+    core->trials[core->count++] = (core_trial){.state = end == CADRE_ENDED_COMPLETE ? CORE_COMPLETE : end == CADRE_ENDED_PRUNED ? CORE_PRUNED : CORE_FAILED,
+                                               .x = own, .value = x ? value : NAN, .reports = last_step, .retry_of = -1, .origin = number, .retried = true};
+    look_for_best(core, number);
+    return CADRE_OK;
+}
+
 void core_close(tuner_core *core, const char *reason)
 {
     if (!core->closed)

@@ -70,6 +70,12 @@ void core_set_value(tuner_core *core, int64_t trial, double value, int64_t repor
 /** A trial is over; COMPLETE without a value counts as failed. An event. */
 int core_end(tuner_core *core, int64_t trial, cadre_trial_end end);
 
+/**
+ * A trial of another program takes the next number; its result is told to the searcher. x NULL: it is no point of the space, and nobody is told. It is
+ * not tried again when it failed. An event.
+ */
+int core_add(tuner_core *core, const double *x, cadre_trial_end end, double value, int64_t last_step);
+
 /** No new trials from here on (the user, a budget or an error wants it so). Not an event: it holds for this life of the experiment. */
 void core_close(tuner_core *core, const char *reason);
 /** Why no new trials come, static text; NULL while they do. */

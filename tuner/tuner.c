@@ -142,7 +142,7 @@ static int find_row(const tracking_trial *row, void *user)
     tuner *tuner = user;
     tuner_trial *trial;
     if (row->number >= core_count(tuner->core))
-        return base_error(CADRE_EMISMATCH, "%s has trial %lld, of which its events know nothing: was it added by another program?", tuner->directory, (long long)row->number);
+        return CADRE_OK; /* of another program */
     int status = trial_know_row(tuner, row->number, row->id);
     core_state state = core_get(tuner->core, row->number)->state;
     if (status != CADRE_OK || (state != CORE_RUNNING && state != CORE_PAUSED))
@@ -164,6 +164,8 @@ static int take_up(tuner *tuner)
     int status = tuner_replay(tuner);
     if (status == CADRE_OK)
         status = tracking_each_trial(tuner->store, tuner->experiment, find_row, tuner);
+    if (status == CADRE_OK)
+        status = tuner_take_in_others(tuner);
     tuner->to_resume = core_count(tuner->core);
     tuner->virtual_s = tuner->spent_s;
     if (status != CADRE_OK)

@@ -106,10 +106,16 @@ int event_report(tuner *tuner, int64_t trial, int64_t report, double time, doubl
 int event_pause(tuner *tuner, int64_t trial);
 int event_end(tuner *tuner, int64_t trial, cadre_trial_end end);
 int event_retry_failed(tuner *tuner, bool from_beginning);
+/** A trial of another program; `fits`: its point is one of the space. */
+int event_other(tuner *tuner, int64_t trial, cadre_trial_end end, bool fits);
 /** This life of the experiment ends: how long it has run. */
 int event_rest(tuner *tuner);
 /** Bring the core to where the store's events leave it. CADRE_EMISMATCH when it decides otherwise than it did. */
 int tuner_replay(tuner *tuner);
+
+/* ---- others.c ---- */
+/** Trials in the store that no event knows of: another program has added them. */
+int tuner_take_in_others(tuner *tuner);
 
 /* ---- table.c ---- */
 void table_trial_ended(tuner *tuner, const tuner_trial *trial, cadre_trial_end end);

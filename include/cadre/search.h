@@ -203,7 +203,8 @@ CADRE_API int cadre_searcher_begin(cadre_searcher *searcher, const double *x, in
 CADRE_API int cadre_searcher_tell(cadre_searcher *searcher, int64_t number, const cadre_outcome *outcome);
 /** Trial `number`, still running, reported. */
 CADRE_API int cadre_searcher_report(cadre_searcher *searcher, int64_t number, int64_t step, double value);
-/** A result from elsewhere: takes the next number. CADRE_EINVAL when x is not a point of the space. */
+/** A result from elsewhere: takes the next number. CADRE_EINVAL when x is not a point of the space; with NULL for x the
+ * number is taken and nobody is told. */
 CADRE_API int cadre_searcher_add(cadre_searcher *searcher, const double *x, const cadre_outcome *outcome,
                                  int64_t *number);
 /** Trials asked and not told. */

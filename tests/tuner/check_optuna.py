@@ -138,6 +138,10 @@ def check_analysis(study):
         assert importances[key] == 0 if key in ("epochs", "data") else importances[key] > 0, importances
 
 
+def plain(trials):
+    return [(t.number, t.state, t.value, t.params) for t in trials]
+
+
 def go_on(name, suggest, count):
     """More trials from Python, over the space that Cadre wrote."""
     study = load(name)
@@ -147,7 +151,22 @@ def go_on(name, suggest, count):
     study.optimize(suggest, n_trials=count)
     after = load(name).trials
     assert len(after) == len(before) + count and all(t.state == TrialState.COMPLETE for t in after[len(before):])
-    assert [(t.number, t.state, t.value, t.params) for t in after[:len(before)]] == [(t.number, t.state, t.value, t.params) for t in before]
+    assert plain(after[:len(before)]) == plain(before)
+
+
+def go_on_here(name, command, before, count, others):
+    """Cadre resumes a study to which Python has added trials: they are results like its own."""
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    after = load(name).trials
+    assert len(after) == len(before) + count and all(t.state.is_finished() for t in after)
+    finished = [i for i, t in enumerate(before) if t.state.is_finished()]
+    assert plain([after[i] for i in finished]) == plain([before[i] for i in finished])
+    assert [t.number for t in after] == list(range(len(after)))
+    own = recorded(name)
+    assert all(t.params == own.get(t.number, {}) for t in after)
+    with sqlite3.connect(f"file:{path(name)}?mode=ro", uri=True) as db:
+        assert db.execute("SELECT count(*) FROM cadre_events WHERE kind = 'other'").fetchone() == (others,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def suggest_all(trial):
@@ -175,6 +194,14 @@ def tuner_store():
     if modern:
         check_analysis(study)
     go_on("live", suggest_all, 6)
+    study = load("live")
+    study.add_trial(optuna.trial.create_trial(params={"lr": 7.0}, distributions={"lr": FloatDistribution(1, 10, log=True)}, value=0.01))
+    study.ask()
+    before = load("live").trials
+    go_on_here("live", [tuner, directory, "live", str(count + 8), "0", "resume"], before, 8, others=8)
+    assert load("live").trials[len(before) - 1].state == TrialState.FAIL  # what study.ask() began and nobody ended
+    before = load("live").trials
+    go_on_here("live", [tuner, directory, "live", str(count + 12), "0", "resume"], before, 4, others=8)
 
 
 def command_store():
@@ -185,6 +212,12 @@ def command_store():
     if modern:
         check_analysis(study)
     go_on("command", lambda trial: trial.suggest_float("x", -2, 2) ** 2 + (trial.suggest_categorical("kind", ["a", "b"]) == "b"), 5)
+    study = load("command")
+    study.enqueue_trial({"x": 0.0, "kind": "a"})
+    study.optimize(lambda trial: trial.suggest_float("x", -2, 2) ** 2 + (trial.suggest_categorical("kind", ["a", "b"]) == "b"), n_trials=1)
+    go_on_here("command", [cadre, "resume", "command", "--storage", directory, "--quiet", "-n", "5"], load("command").trials, 5, others=6)
+    best = subprocess.run([cadre, "best", "command", "--storage", directory], check=True, capture_output=True, text=True).stdout
+    assert best.split() == ["--x", "0.0", "--kind", "a"], best
 
 
 tuner_store()

@@ -238,6 +238,9 @@ void search_contract_endures(void **state)
     }
     x[0] = 1e9;
     assert_int_equal(cadre_searcher_add(searcher, x, &(cadre_outcome){0}, &numbers[0]), CADRE_EINVAL);
+    assert_int_equal(cadre_searcher_add(searcher, NULL, &(cadre_outcome){0}, &numbers[0]), CADRE_OK); /* no point of the space */
+    int status = cadre_searcher_ask(searcher, &numbers[1], x);
+    assert_true(status == CADRE_OK ? numbers[1] == numbers[0] + 1 : status == CADRE_LATER || status == CADRE_STOP);
     cadre_searcher_free(searcher); /* with some still running */
     cadre_space_free(space);
 }

@@ -232,13 +232,15 @@ int cadre_searcher_report(cadre_searcher *searcher, int64_t number, int64_t step
 
 int cadre_searcher_add(cadre_searcher *searcher, const double *x, const cadre_outcome *outcome, int64_t *number)
 {
-    int status = cadre_space_check(searcher->space, x);
+    int status = x ? cadre_space_check(searcher->space, x) : CADRE_OK;
     if (!status)
         status = make_room(searcher);
     if (status)
         return status;
-    memcpy(point(searcher, searcher->count), x, searcher->ndims * sizeof *x);
-    status = tell(searcher, searcher->count, outcome);
+    double *own = point(searcher, searcher->count);
+    for (size_t i = 0; i < searcher->ndims; i++)
+        own[i] = x ? x[i] : NAN;
+    status = x ? tell(searcher, searcher->count, outcome) : CADRE_OK;
     if (status)
         return status;
     searcher->state[searcher->count] = TRIAL_TOLD;
