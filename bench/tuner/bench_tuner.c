@@ -5,7 +5,7 @@
  *
  * Stores go into a new folder in DIRECTORY (the current one), which is removed at the end. Each measurement is made in a process of its own, in
  * turn, N times (3); the medians are printed. X (1) scales how many trials and reports there are. run.sh runs this one and, where it is built,
- * bench_tuner_torch, the same with libtorch loaded.
+ * bench_tuner_torch, the same with libtorch loaded. On a machine that others use, `chrt -r 1` in front gives it the cores all the same.
  */
 #include "measure.h"
 
@@ -29,7 +29,7 @@ static const bool torch = true;
 static const bool torch = false;
 #endif
 
-static double scale = 1;
+static double scale = 1, load; /* load: of the machine before the first round */
 static char folder[1100];
 
 static int64_t scaled(int64_t count)
@@ -146,7 +146,7 @@ static double bar_of(const row *row) { return torch && row == &rows[TRIALS] ? 15
 
 static void print_table(int rounds)
 {
-    printf("%s, medians of %d rounds\n", torch ? "with libtorch loaded" : "without libtorch", rounds);
+    printf("%s, medians of %d rounds, load %.1f\n", torch ? "with libtorch loaded" : "without libtorch", rounds, load);
     for (int i = 0; i < ROWS; i++) {
         const row *row = &rows[i], *limit = limit_of(row);
         if (!measured(row))
@@ -166,7 +166,7 @@ static void print_table(int rounds)
 
 static void print_json(int rounds)
 {
-    printf("{\"torch\": %s, \"rounds\": %d, \"rows\": {", torch ? "true" : "false", rounds);
+    printf("{\"torch\": %s, \"rounds\": %d, \"load\": %.2f, \"rows\": {", torch ? "true" : "false", rounds, load);
     const char *comma = "";
     for (int i = 0; i < ROWS; i++) {
         const row *row = &rows[i];
@@ -213,7 +213,7 @@ int main(int argc, char **argv)
         return 1;
     }
     strcpy(folder, template);
-    int status = 0;
+    int status = getloadavg(&load, 1) == 1 ? 0 : -1;
     for (int round = 0; status == 0 && round < rounds; round++)
         status = run_round(round);
     remove_folder();
