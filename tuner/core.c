@@ -338,6 +338,8 @@ int64_t core_find(const tuner_core *core, core_state state, int64_t from)
     return -1;
 }
 
+const char *core_note(const tuner_core *core) { return cadre_searcher_note(core->searcher); }
+
 int64_t core_count(const tuner_core *core) { return core->count; }
 int64_t core_running(const tuner_core *core) { return core->running; }
 const core_trial *core_get(const tuner_core *core, int64_t trial) { return &core->trials[trial]; }

@@ -86,6 +86,8 @@ int core_retry_failed(tuner_core *core, bool from_beginning, int64_t *count);
 /** The first trial from `from` on that is in this state; -1: none. */
 int64_t core_find(const tuner_core *core, core_state state, int64_t from);
 
+/** What the searcher has to say about the trial that it suggested last; "" for nothing. */
+const char *core_note(const tuner_core *core);
 int64_t core_count(const tuner_core *core);
 int64_t core_running(const tuner_core *core);
 const core_trial *core_get(const tuner_core *core, int64_t trial);

@@ -54,6 +54,14 @@ static int put_point(tuner *tuner, int64_t number, base_buffer *text)
     return status == CADRE_OK ? base_buffer_append(text, "]", 1) : status;
 }
 
+/* What the searcher says of its choice: for people, replaying does not look at it. */
+static int put_note(tuner *tuner, base_buffer *text)
+{
+    const char *note = core_note(tuner->core);
+    int status = *note ? base_buffer_printf(text, ", \"note\": ") : CADRE_OK;
+    return status == CADRE_OK && *note ? tuner_put_string(text, note) : status;
+}
+
 int event_begin(tuner *tuner, core_job job, int64_t number)
 {
     static const char *const kinds[] = {[CORE_START] = "ask", [CORE_RETRY] = "retry", [CORE_RESUME] = "resume", [CORE_PROMOTE] = "promote"};
@@ -62,6 +70,8 @@ int event_begin(tuner *tuner, core_job job, int64_t number)
     int status = put_head(&text, tuner_elapsed(tuner));
     if (status == CADRE_OK && job == CORE_START)
         status = put_point(tuner, number, &text);
+    if (status == CADRE_OK && job == CORE_START)
+        status = put_note(tuner, &text);
     if (status == CADRE_OK && job == CORE_RETRY)
         status = base_buffer_printf(&text, ", \"of\": %lld, \"from_beginning\": %s", (long long)trial->retry_of, trial->from_beginning ? "true" : "false");
     return write_event(tuner, number, kinds[job], &text, status);

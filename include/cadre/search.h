@@ -69,6 +69,9 @@ typedef struct cadre_searcher_table {
     /** Trial `number` reported `value` at `step`. NULL: it has no use for it. */
     int (*report)(void *self, int64_t number, int64_t step, double value);
     void (*free)(void *self);
+    /** A line for people on how it came to its last suggestion, "" for nothing new to say; valid until the next call. NULL:
+     * it never has anything to say. */
+    const char *(*note)(void *self);
 } cadre_searcher_table;
 
 /** Independent draws; the default, as in Ray. The grids of the space are walked, round after round. No options. */
@@ -140,10 +143,17 @@ typedef struct cadre_cmaes_options {
 } cadre_cmaes_options;
 CADRE_API extern const cadre_searcher_table cadre_searcher_cmaes;
 
+/** Has the others suggest, one after the other, as the space and the results are; tuner/search/auto.c tells how. */
+typedef struct cadre_auto_options {
+    size_t size;      /* sizeof(cadre_auto_options) */
+    int64_t handover; /* the first searcher hands over after so many results; 0: as the space is */
+} cadre_auto_options;
+CADRE_API extern const cadre_searcher_table cadre_searcher_auto;
+
 /** Which searcher, and what is put around it. Zero is random search. Borrowed during cadre_searcher_new only. */
 typedef struct cadre_search {
     const cadre_searcher_table *table; /* NULL: the one of `name` */
-    const char *name;                  /* of the registry: "random", "grid", "tpe", "bohb", "gp", "sobol", "halton", "cmaes"; NULL: "random" */
+    const char *name;                  /* of the registry, cadre_searcher_name: "tpe", "auto", ...; NULL: "random" */
     const void *options;
     const char *json;
     int max_concurrent; /* at most so many trials run at once, then CADRE_LATER; 0: no limit */
@@ -161,6 +171,7 @@ typedef struct cadre_search {
 #define CADRE_SEARCH_GP     CADRE_GP()
 #define CADRE_SEARCH_SOBOL  ((cadre_search){.table = &cadre_searcher_sobol})
 #define CADRE_SEARCH_CMAES  CADRE_CMAES()
+#define CADRE_SEARCH_AUTO   CADRE_AUTO()
 #define CADRE_SEARCH_HALTON ((cadre_search){.table = &cadre_searcher_halton})
 #define CADRE_GRID_SEARCH(...)                                                                                         \
     ((cadre_search){.table = &cadre_searcher_grid,                                                                     \
@@ -179,6 +190,10 @@ typedef struct cadre_search {
 #define CADRE_CMAES(...)                                                                                               \
     ((cadre_search){.table = &cadre_searcher_cmaes,                                                                    \
                     .options = &(const cadre_cmaes_options){.size = sizeof(cadre_cmaes_options), __VA_ARGS__}})
+
+#define CADRE_AUTO(...)                                                                                                \
+    ((cadre_search){.table = &cadre_searcher_auto,                                                                     \
+                    .options = &(const cadre_auto_options){.size = sizeof(cadre_auto_options), __VA_ARGS__}})
 
 /** The table of that name; NULL when there is none. Static. */
 CADRE_API const cadre_searcher_table *cadre_searcher_by_name(const char *name);
@@ -207,6 +222,8 @@ CADRE_API int cadre_searcher_report(cadre_searcher *searcher, int64_t number, in
  * number is taken and nobody is told. */
 CADRE_API int cadre_searcher_add(cadre_searcher *searcher, const double *x, const cadre_outcome *outcome,
                                  int64_t *number);
+/** What the searcher has to say about its last suggestion: a line, valid until the next call; "" for nothing. */
+CADRE_API const char *cadre_searcher_note(const cadre_searcher *searcher);
 /** Trials asked and not told. */
 CADRE_API int64_t cadre_searcher_running(const cadre_searcher *searcher);
 

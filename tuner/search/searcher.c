@@ -18,6 +18,7 @@ static const cadre_searcher_table *const registry[] = {
     &cadre_searcher_sobol,
     &cadre_searcher_halton,
     &cadre_searcher_cmaes,
+    &cadre_searcher_auto,
 };
 #define REGISTERED ((int)(sizeof registry / sizeof *registry))
 
@@ -26,6 +27,7 @@ typedef enum trial_state { TRIAL_RUNNING, TRIAL_TOLD } trial_state;
 struct cadre_searcher {
     const cadre_space *space;
     search_layer layer; /* the outermost */
+    search_layer inner; /* the searcher itself, which the layers own */
     int64_t count, room, running;
     size_t ndims;
     double *x; /* count points */
@@ -118,7 +120,7 @@ int cadre_searcher_new(const cadre_space *space, const cadre_search *search, uin
                         : 0;
     }
     if (!status) {
-        searcher->layer = (search_layer){table, self};
+        searcher->layer = searcher->inner = (search_layer){table, self};
         status = wrap(searcher, search, seed);
     }
     if (status) {
@@ -246,6 +248,13 @@ int cadre_searcher_add(cadre_searcher *searcher, const double *x, const cadre_ou
     searcher->state[searcher->count] = TRIAL_TOLD;
     *number = searcher->count++;
     return CADRE_OK;
+}
+
+const char *cadre_searcher_note(const cadre_searcher *searcher)
+{
+    const search_layer *inner = &searcher->inner;
+    const char *note = inner->table->note ? inner->table->note(inner->self) : NULL;
+    return note ? note : "";
 }
 
 int64_t cadre_searcher_running(const cadre_searcher *searcher) { return searcher->running; }
