@@ -3,9 +3,10 @@
  * has one of the other searchers suggest, and says which and why (cadre_searcher_note; the tuner writes it into the
  * store).
  *
- *   any space, first trials      gp    few results go furthest there
- *   only numbers, then           cmaes begun around the best of what is known: its cost does not grow with the results,
- * and it goes on to many digits choices or conditions, then  tpe
+ * - first gp: few results go furthest there, whatever the space is;
+ * - after 200 results cmaes where all dimensions are numbers that are always there: begun around the best of what is
+ * known, it costs nothing however many results there are, goes on to many digits, and looks elsewhere when it has;
+ * - after 200 results tpe where there are choices or conditions.
  *
  * Each of them is told everything that happened, as if the trials of the others came from elsewhere, and none before it
  * has to suggest something: auto keeps one log of what happened, and who is to suggest first hears the rest of it. So a
