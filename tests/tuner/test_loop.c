@@ -99,20 +99,12 @@ static void the_choice_of_auto_is_in_the_store(void **state)
     tuner.num_samples = 20;
     tuner.resume = CADRE_TUNE_RESUME;
     assert_int_equal(fit("auto", tuner, NULL, NULL), CADRE_OK);
-    char path[160];
-    sqlite3 *db;
-    sqlite3_stmt *statement;
-    snprintf(path, sizeof path, "%s/auto/cadre.db", folder);
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    const char *query = "SELECT count(*), max(json_extract(value_json, '$.trial')), max(json_extract(value_json, '$.note')) FROM cadre_events "
-                        "WHERE kind = 'ask' AND json_extract(value_json, '$.note') IS NOT NULL";
-    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    assert_int_equal(sqlite3_column_int(statement, 0), 2);
-    assert_int_equal(sqlite3_column_int(statement, 1), 12);
-    assert_non_null(strstr((const char *)sqlite3_column_text(statement, 2), "after "));
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
+    static const char query[] = "SELECT json_extract(value_json, '$.trial') || ': ' || json_extract(value_json, '$.note') FROM cadre_events "
+                                "WHERE kind = 'ask' AND json_extract(value_json, '$.note') IS NOT NULL ORDER BY sequence";
+    const char *rows = rows_of("auto", query), *second = strchr(rows, '\n');
+    assert_true(strncmp(rows, "0: gp, after 0 results: ", 24) == 0);
+    assert_non_null(second);
+    assert_true(strncmp(second + 1, "12: cmaes, after 12 results: ", 29) == 0 && !strchr(second + 1, '\n'));
 }
 
 static void processes_do_as_simulated(void **state)
