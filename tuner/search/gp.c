@@ -49,6 +49,8 @@ typedef struct gp {
     int warp_at;      /* ended trials when the warp was last chosen */
     double *theta_of; /* by warp */
     bool fitted_of[GP_WARPS];
+    double stretch; /* what a unit of target is worth at the best value */
+    double *beyond; /* a point */
 } gp;
 
 static void gp_free(void *self)
@@ -63,6 +65,7 @@ static void gp_free(void *self)
     free(search->state);
     free(search->value);
     free(search->theta_of);
+    free(search->beyond);
     free(search);
 }
 
@@ -75,7 +78,8 @@ static int set_up(gp *search, const cadre_space *space)
         return status;
     search->history.ndims = space->count;
     search->theta_of = base_calloc((size_t)gp_fit_parameters(&search->model) * GP_WARPS, sizeof(double));
-    if (!search->theta_of)
+    search->beyond = base_calloc((size_t)space->count + 1, sizeof(double));
+    if (!search->theta_of || !search->beyond)
         return CADRE_ENOMEM;
     search->model.fixed_noise = search->options.noise == CADRE_GP_DETERMINISTIC;
     search->search = (gp_search){.space = &search->space,
@@ -242,14 +246,15 @@ static double fit(gp *search, gp_warp_kind kind, bool restart, int evaluations)
     gp_model *model = &search->model;
     size_t parameters = (size_t)gp_fit_parameters(model);
     double *theta = search->theta_of + (size_t)kind * parameters;
-    double slopes = gp_warp(kind, model->count, search->state, search->value, search->sorted, model->y);
+    gp_scale scale = gp_warp(kind, model->count, search->state, search->value, search->sorted, model->y);
     if (search->fitted_of[kind])
         memcpy(model->theta, theta, parameters * sizeof *theta);
     model->fitted = search->fitted_of[kind];
     double value = gp_fit(model, restart, evaluations);
     memcpy(theta, model->theta, parameters * sizeof *theta);
     search->fitted_of[kind] = true;
-    return value - slopes;
+    search->stretch = scale.stretch;
+    return value - scale.slopes;
 }
 
 /* The linear map unless another one describes the values better by so much: a factor of the likelihood, as logarithm.
@@ -314,6 +319,26 @@ static double best_target(gp *search)
     return best;
 }
 
+/* The median of the first complete trials, which were spread evenly, less the best: what there is to be gained. */
+static double spread(gp *search)
+{
+    const gp_history *history = &search->history;
+    double best = INFINITY, *first = search->sorted;
+    int count = 0;
+    for (int i = 0; i < history->count; i++) {
+        double value = history->value[i];
+        if (history->state[i] != GP_COMPLETE)
+            continue;
+        best = fmin(best, value);
+        int at = count < search->options.startup ? count++ : -1;
+        for (; at > 0 && first[at - 1] > value; at--)
+            first[at] = first[at - 1];
+        if (at >= 0)
+            first[at] = value;
+    }
+    return count ? first[count / 2] - best : 0;
+}
+
 static int suggest(gp *search, int64_t number, base_rng *rng, double *x)
 {
     int status = make_room(search);
@@ -321,12 +346,19 @@ static int suggest(gp *search, int64_t number, base_rng *rng, double *x)
         return status;
     choose(search);
     make_model(search);
-    search->search.rng = rng;
-    search->search.first = (uint64_t)number * (uint64_t)search->options.candidates;
-    search->search.repeats = search->options.noise == CADRE_GP_NOISY;
-    search->search.best = best_target(search);
-    if (!gp_search_maximise(&search->search, x))
+    gp_search *points = &search->search;
+    points->rng = rng;
+    points->first = (uint64_t)number * (uint64_t)search->options.candidates;
+    points->repeats = search->options.noise == CADRE_GP_NOISY;
+    points->goal = (gp_goal){best_target(search), 1};
+    double promise = gp_search_maximise(points, x);
+    if (promise == -INFINITY) {
         draw_new(search, rng, x);
+    } else if (number % 2 && exp(promise) * search->stretch < GP_LITTLE * spread(search)) {
+        points->goal.widen = GP_WIDEN;
+        if (gp_search_maximise(points, search->beyond) > -INFINITY)
+            memcpy(x, search->beyond, (size_t)search->history.ndims * sizeof *x);
+    }
     return CADRE_OK;
 }
 

@@ -19,6 +19,12 @@ enum {
     GP_FIT_STARTS = 2,
 };
 
+/* When an expected improvement is less than this share of what the first trials were spread over, every other
+ * suggestion is one for which deviations are taken so many times as wide: what is left to be gained near the best is
+ * not worth all trials. */
+#define GP_LITTLE 1e-3
+#define GP_WIDEN  4
+
 /* Vector code for processors that have it, chosen when the library is loaded. */
 #if defined(__x86_64__) && defined(__gnu_linux__)
 #define GP_WIDE __attribute__((target_clones("avx2", "default")))
@@ -101,12 +107,17 @@ bool gp_history_seen(const gp_history *history, const double *x);
 /* What happens to values before they are modelled: see gp_warp.c. */
 typedef enum gp_warp_kind { GP_WARP_LINEAR, GP_WARP_ROOT, GP_WARP_LOG, GP_WARP_LOG_FINE, GP_WARPS } gp_warp_kind;
 
+/* What a warp has done. */
+typedef struct gp_scale {
+    double slopes;  /* sum of the logarithms of the warp's slopes, by which likelihoods under different warps compare */
+    double stretch; /* what a unit of target is worth at the best value, in units of value */
+} gp_scale;
+
 /**
  * Targets of n ended trials into y: lower is better, mean 0 and standard deviation 1 (all 0 when they are all equal).
- * `value` is not read for failed ones. `sorted` is scratch of n. Returns the sum of the logarithms of the warp's slope,
- * by which likelihoods under different warps compare.
+ * `value` is not read for failed ones. `sorted` is scratch of n.
  */
-double gp_warp(gp_warp_kind kind, int n, const unsigned char *state, const double *value, double *sorted, double *y);
+gp_scale gp_warp(gp_warp_kind kind, int n, const unsigned char *state, const double *value, double *sorted, double *y);
 
 /* ---- algebra ---------------------------------------------------------------------------------------------------- */
 
@@ -213,10 +224,15 @@ void gp_fit_set(gp_model *model, const double *theta);
 
 /** log(phi(z) + z Phi(z)), exact at any z, and its derivative. */
 double gp_log_h(double z, double *slope);
-/** log expected improvement below `best` of GP_BLOCK points in columns. */
-void gp_log_ei(gp_model *model, double best, const double *columns, double *out);
+/* What counts as an improvement: what is below `best`, deviations being taken `widen` times as wide as they are. */
+typedef struct gp_goal {
+    double best, widen;
+} gp_goal;
+
+/** log expected improvement of GP_BLOCK points in columns. */
+void gp_log_ei(gp_model *model, gp_goal goal, const double *columns, double *out);
 /** The same of one point (its columns side by side), and its derivatives by u of the continuous axes. */
-double gp_log_ei_slope(gp_model *model, double best, const double *columns, double *gradient);
+double gp_log_ei_slope(gp_model *model, gp_goal goal, const double *columns, double *gradient);
 
 /* ---- search ----------------------------------------------------------------------------------------------------- */
 
@@ -227,8 +243,8 @@ typedef struct gp_search {
     bool repeats; /* a point may be suggested again */
     int candidates, starts;
     uint64_t first; /* even point */
-    double best;    /* improvement is measured from here */
-    int bases;      /* points that are good already, best first: borrowed from the history */
+    gp_goal goal;
+    int bases; /* points that are good already, best first: borrowed from the history */
     const double **base;
     base_rng *rng;
     double *pool, *value; /* candidates and what they promise */
@@ -239,7 +255,7 @@ typedef struct gp_search {
 
 int gp_search_reserve(gp_search *search);
 void gp_search_free(gp_search *search);
-/** The point that promises most into x; false when none is new. */
-bool gp_search_maximise(gp_search *search, double *x);
+/** The point that promises most into x, and what it promises; -INFINITY, and x untouched, when none is new. */
+double gp_search_maximise(gp_search *search, double *x);
 
 #endif

@@ -34,17 +34,17 @@ double gp_log_h(double z, double *slope)
 
 static const double least = 1e-18; /* variance of what is known */
 
-void gp_log_ei(gp_model *model, double best, const double *columns, double *out)
+void gp_log_ei(gp_model *model, gp_goal goal, const double *columns, double *out)
 {
     double mean[GP_BLOCK], variance[GP_BLOCK], slope;
     gp_model_predict(model, columns, mean, variance);
     for (int k = 0; k < GP_BLOCK; k++) {
-        double sd = sqrt(fmax(variance[k], least));
-        out[k] = gp_log_h((best - mean[k]) / sd, &slope) + log(sd);
+        double sd = goal.widen * sqrt(fmax(variance[k], least));
+        out[k] = gp_log_h((goal.best - mean[k]) / sd, &slope) + log(sd);
     }
 }
 
-double gp_log_ei_slope(gp_model *model, double best, const double *columns, double *gradient)
+double gp_log_ei_slope(gp_model *model, gp_goal goal, const double *columns, double *gradient)
 {
     const gp_kernel *kernel = &model->kernel;
     int n = model->all;
@@ -53,7 +53,7 @@ double gp_log_ei_slope(gp_model *model, double best, const double *columns, doub
     double mean = gp_dot(n, model->alpha, row);
     gp_multiply(n, model->stride, model->inverse, row, half);
     double variance = kernel->mean + kernel->joint + kernel->alone - gp_dot(n, half, half);
-    double sd = sqrt(fmax(variance, least)), z = (best - mean) / sd;
+    double sd = goal.widen * sqrt(fmax(variance, least)), z = (goal.best - mean) / sd;
     double value = gp_log_h(z, &slope) + log(sd);
     /* d value = - slope / sd d mean + (1 - z slope) / sd d sd, and d variance = 2 sd d sd = -2 (K^-1 k) dk */
     double by_mean = -slope / sd, by_variance = variance > least ? (1 - z * slope) / (2 * variance) : 0;

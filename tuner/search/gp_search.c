@@ -39,7 +39,7 @@ static void evaluate(gp_search *search, int count, const double *points, double 
     int ndims = search->space->space->count;
     for (int k = 0; k < GP_BLOCK; k++) /* the block is always full */
         gp_encode(search->space, points + (size_t)(k < count ? k : 0) * (size_t)ndims, search->columns + k, GP_BLOCK);
-    gp_log_ei(search->model, search->best, search->columns, out);
+    gp_log_ei(search->model, search->goal, search->columns, out);
     for (int k = 0; k < count; k++) {
         const double *x = points + (size_t)k * (size_t)ndims;
         value[k] = !search->repeats && gp_history_seen(search->history, x) ? -INFINITY : out[k];
@@ -109,7 +109,7 @@ static double minus_log_ei(void *context, const double *u, double *gradient)
     gp_search *search = slope->search;
     for (int i = 0; i < slope->count; i++)
         gp_encode_unit(&search->space->axis[slope->axis[i]], u[i], search->columns, 1);
-    double value = gp_log_ei_slope(search->model, search->best, search->columns, slope->gradient);
+    double value = gp_log_ei_slope(search->model, search->goal, search->columns, slope->gradient);
     for (int i = 0; i < slope->count; i++)
         gradient[i] = -slope->gradient[slope->axis[i]];
     return -value;
@@ -238,7 +238,7 @@ static int choose_start(gp_search *search, int nth)
     return best;
 }
 
-bool gp_search_maximise(gp_search *search, double *x)
+double gp_search_maximise(gp_search *search, double *x)
 {
     size_t ndims = (size_t)search->space->space->count;
     double best = -INFINITY, *from = search->points + GP_BLOCK * ndims;
@@ -259,5 +259,5 @@ bool gp_search_maximise(gp_search *search, double *x)
             memcpy(x, from, ndims * sizeof *x);
         }
     }
-    return best > -INFINITY;
+    return best;
 }

@@ -56,7 +56,7 @@ static double standardise(int n, double *y)
     return sd;
 }
 
-double gp_warp(gp_warp_kind kind, int n, const unsigned char *state, const double *value, double *sorted, double *y)
+gp_scale gp_warp(gp_warp_kind kind, int n, const unsigned char *state, const double *value, double *sorted, double *y)
 {
     int complete = 0, known = 0;
     double slopes = 0, worst = 0;
@@ -66,7 +66,7 @@ double gp_warp(gp_warp_kind kind, int n, const unsigned char *state, const doubl
                 sorted[known++] = fmin(fmax(value[i], -1e300), 1e300);
     if (!known) {
         memset(y, 0, (size_t)n * sizeof *y);
-        return 0;
+        return (gp_scale){0, 1};
     }
     qsort(sorted, (size_t)known, sizeof *sorted, ascending);
     double best = sorted[0], middle = sorted[known / 2];
@@ -88,6 +88,9 @@ double gp_warp(gp_warp_kind kind, int n, const unsigned char *state, const doubl
     for (int i = 0; i < n; i++)
         if (state[i] == GP_FAILED)
             y[i] = worst; /* to be left, but no cliff */
-    double sd = standardise(n, y);
-    return sd > 1e-12 ? slopes - complete * log(sd) : 0;
+    double sd = standardise(n, y), steepest;
+    if (!(sd > 1e-12))
+        return (gp_scale){0, 1};
+    warp(kind, 0, &steepest);
+    return (gp_scale){slopes - complete * log(sd), 2 * unit * sd / steepest};
 }
