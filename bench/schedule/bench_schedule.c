@@ -18,7 +18,7 @@
 enum { BUDGETS = 3, LAST = 2600 };
 static const int budgets[BUDGETS] = {520, 1040, LAST};
 
-/* The same for the first four rows of Optuna's table: what it reaches on these curves, medians over 6 seeds. */
+/* Rows as in docs/performance.md. */
 static const struct {
     const char *name;
     cadre_scheduler scheduler;
