@@ -162,6 +162,13 @@ bool cli_is_best(const tracking_checkpoint *list, int count, int at, tracking_di
 json_t *cli_experiment_json(tracking_store *store, const char *path, const tracking_experiment_row *experiment,
                             const cli_show_options *options);
 
+/* ---- importance.c: what mattered ---- */
+
+/** Print which parameters set the best trials apart, and why the best one is; nothing where no parameter was searched. */
+int cli_importance_print(tracking_store *store, const tracking_experiment_row *experiment);
+/** The same as JSON, null where no parameter was searched; NULL: it failed. */
+json_t *cli_importance_json(tracking_store *store, const tracking_experiment_row *experiment);
+
 /* ---- logs.c: what workers printed ---- */
 
 /** Print the last `lines` lines that rank `rank` wrote to its log in that attempt, each after "    "; nothing where there is none. `path`: of the store. */

@@ -364,6 +364,7 @@ static int show_experiment(tracking_store *store, const char *path, const tracki
         putchar('\n');
         cli_table_print(trials.table, 0);
         trials.table = NULL;
+        status = cli_importance_print(store, row);
     }
     if (status == CADRE_OK && options->events)
         status = show_events(store, row->id, options->trial >= 0 ? trials.last.id : 0);

@@ -138,5 +138,9 @@ json_t *cli_experiment_json(tracking_store *store, const char *path, const track
                   "last_activity", text_or_null(row->last_activity), "trials", trials.array);
     if (events && object)
         json_object_set_new(object, "events", events);
+    if (object && options->trial < 0 && json_object_set_new(object, "importance", cli_importance_json(store, row)) != 0) {
+        json_decref(object);
+        return NULL;
+    }
     return object;
 }

@@ -210,3 +210,27 @@ int tracking_each_param(tracking_store *store, int64_t trial, int (*row)(const c
     return each(store, "SELECT name, value_json FROM cadre_params WHERE trial_id = ? ORDER BY position",
                 TRACKING_ARGS(tracking_int(trial)), param_row, &walk);
 }
+
+struct distribution_walk {
+    int (*row)(int64_t trial_number, const char *name, double value, const char *distribution_json, void *);
+    void *user;
+};
+
+static int distribution_row(tracking_store *store, sqlite3_stmt *statement, void *user)
+{
+    struct distribution_walk *walk = user;
+    (void)store;
+    return walk->row(sqlite3_column_int64(statement, 0), text_of(statement, 1), sqlite3_column_double(statement, 2), text_of(statement, 3),
+                     walk->user);
+}
+
+int tracking_each_distribution(tracking_store *store, int64_t experiment,
+                               int (*row)(int64_t trial_number, const char *name, double value, const char *distribution_json, void *),
+                               void *user)
+{
+    struct distribution_walk walk = {row, user};
+    return each(store,
+                "SELECT t.number, p.param_name, p.param_value, p.distribution_json FROM trials t JOIN trial_params p USING (trial_id) "
+                "WHERE t.study_id = ? ORDER BY t.number, p.param_id",
+                TRACKING_ARGS(tracking_int(experiment)), distribution_row, &walk);
+}

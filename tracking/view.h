@@ -48,4 +48,9 @@ int tracking_each_event(tracking_store *store, int64_t experiment, int64_t trial
 int tracking_each_param(tracking_store *store, int64_t trial, int (*row)(const char *name, const char *json, void *),
                         void *user);
 
+/** The params of all trials, trial by trial, as Optuna has them: the value (a choice's index) and its distribution, JSON. */
+int tracking_each_distribution(tracking_store *store, int64_t experiment,
+                               int (*row)(int64_t trial_number, const char *name, double value, const char *distribution_json, void *),
+                               void *user);
+
 #endif
