@@ -298,6 +298,33 @@ ct_status ct_tensor_borrow_like(const ct_tensor *like, void *data, ct_tensor **o
     CT_CATCH(status)
 }
 
+ct_status ct_tensor_borrow_on(void *data, const int64_t *sizes, size_t ndim, ct_dtype dtype, const char *device, ct_tensor **out)
+{
+    CT_TRY
+    {
+        ct::need(out, "out");
+        if (!data)
+            ct::fail(CT_EINVAL, "data is NULL");
+        ct::give(out, at::from_blob(data, ct::shape(sizes, ndim), [](void *) {}, options(dtype, device)));
+        return CT_OK;
+    }
+    CT_CATCH(status)
+}
+
+ct_status ct_tensor_set_data(ct_tensor *tensor, const ct_tensor *data)
+{
+    CT_TRY
+    {
+        at::Tensor &t = ct::in(tensor, "tensor");
+        const at::Tensor &from = ct::in(data, "data");
+        if (t.sizes() != from.sizes() || t.scalar_type() != from.scalar_type() || t.device() != from.device())
+            ct::fail(CT_EINVAL, "data is of another shape, dtype or device");
+        t.set_data(from);
+        return CT_OK;
+    }
+    CT_CATCH(status)
+}
+
 #define CT_FROM_ONE(name, expression)                                                                                          \
     ct_status ct_tensor_##name(const ct_tensor *tensor, ct_tensor **out)                                                       \
     {                                                                                                                          \

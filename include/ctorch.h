@@ -150,6 +150,13 @@ CT_API ct_status ct_tensor_borrow_memory(void *data, const int64_t *sizes, size_
  */
 CT_API ct_status ct_tensor_borrow_like(const ct_tensor *like, void *data, ct_tensor **out);
 
+/* The same without a deleter on any device: data is an address on it, and outlives every reference. */
+CT_API ct_status ct_tensor_borrow_on(void *data, const int64_t *sizes, size_t ndim, ct_dtype dtype, const char *device,
+                                     ct_tensor **out);
+/* The tensor's elements are those of `data` from now on (same shape, dtype, device), in data's memory; handles and the
+ * autograd graph's leaf stay what they are. Its gradient is left alone. Not while a graph that has used it is alive. */
+CT_API ct_status ct_tensor_set_data(ct_tensor *tensor, const ct_tensor *data);
+
 /* New memory with the same contents, shape and strides; part of the autograd graph. */
 CT_API ct_status ct_tensor_clone(const ct_tensor *tensor, ct_tensor **out);
 /* Another handle on the same tensor. */

@@ -2,8 +2,7 @@
  * ddp in forked workers: what the train functions below find wrong comes back as the failure of cadre_trainer_fit. test_ddp FOLDER [CASE]
  * runs all cases or the one of that name.
  */
-#include "cadre/cadre.h"
-#include "cadre/ddp.h"
+#include "ddp_support.h"
 
 #include <math.h>
 #include <signal.h>
@@ -12,78 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((status = (call)) < 0)                                                                                     \
-            goto done;                                                                                                 \
-    } while (0)
-#define TRY_TORCH(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CT_OK) {                                                                                         \
-            status = cadre_fail(CADRE_ETORCH, "%s", ct_error_message());                                               \
-            goto done;                                                                                                 \
-        }                                                                                                              \
-    } while (0)
-#define EXPECT(condition)                                                                                              \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            status = cadre_fail(CADRE_ETRAIN, "line %d: %s is not so", __LINE__, #condition);                          \
-            goto done;                                                                                                 \
-        }                                                                                                              \
-    } while (0)
-
-/* ---- a small model and its steps ------------------------------------------------------------------------------------------- */
-
-/* 12 inputs, two hidden layers, 5 classes; small enough to follow, with more than one bucket on request. */
-static ct_module *make_model(uint64_t seed, ct_dtype dtype)
-{
-    ct_set_num_threads(1);
-    ct_manual_seed(seed);
-    ct_module *model = CT_SEQUENTIAL(ct_nn_linear(12, 33, true), ct_nn_tanh(), ct_nn_linear(33, 17, true), ct_nn_tanh(), ct_nn_linear(17, 5, true));
-    if (model)
-        ct_module_to_dtype(model, dtype);
-    return model;
-}
-
-static int make_loss(ct_module *model, ct_dtype dtype, uint64_t seed, ct_tensor **loss)
-{
-    int status = CADRE_OK;
-    ct_tensor *x, *labels, *logits;
-    ct_manual_seed(seed);
-    TRY_TORCH(ct_tensor_randn(CT_SHAPE(6, 12), CT_FLOAT32, NULL, &x));
-    TRY_TORCH(ct_tensor_randint(0, 5, CT_SHAPE(6), CT_INT64, NULL, &labels));
-    TRY_TORCH(ct_to_dtype(x, dtype, &x));
-    TRY_TORCH(ct_module_forward(model, x, &logits));
-    TRY_TORCH(ct_cross_entropy(logits, labels, 0.0, loss));
-done:
-    return status;
-}
-
-/* All gradients one after the other, as doubles; count is what the model has. */
-static int read_gradients(ct_module *model, double *values, size_t room, size_t *count)
-{
-    int status = CADRE_OK;
-    *count = 0;
-    for (size_t i = 0; i < ct_module_parameter_count(model); i++) {
-        const char *name;
-        ct_tensor *param, *grad = NULL, *wide = NULL;
-        TRY_TORCH(ct_module_parameter_at(model, i, &name, &param));
-        TRY_TORCH(ct_tensor_grad(param, &grad));
-        EXPECT(grad != NULL);
-        size_t numel = (size_t)ct_tensor_numel(grad);
-        EXPECT(*count + numel <= room);
-        TRY_TORCH(ct_to_dtype(grad, CT_FLOAT64, &wide));
-        TRY_TORCH(ct_tensor_copy_to_memory(wide, values + *count, numel * sizeof *values));
-        *count += numel;
-    }
-done:
-    return status;
-}
-
-enum { ROOM = 2000 };
-
 /* What ddp leaves is the mean of what every rank computes alone, to the last bits of the dtype; and the same bits on all ranks. */
-static int check_mean(cadre_session *session, ct_dtype dtype, size_t bucket_nbytes, double bar)
+static int check_mean(cadre_session *session, ct_dtype dtype, const cadre_ddp_options *options, double bar)
 {
     int status = CADRE_OK, rank = cadre_session_rank(session), world = cadre_session_world(session);
     static double own[ROOM], mean[ROOM], alike[ROOM];
@@ -95,7 +24,7 @@ static int check_mean(cadre_session *session, ct_dtype dtype, size_t bucket_nbyt
     for (uint64_t pass = 0; pass < 3; pass++) {
         ct_tensor *loss;
         if (!ddp)
-            TRY(cadre_ddp_new(&ddp, model, cadre_session_comm(session), &(cadre_ddp_options){.bucket_nbytes = bucket_nbytes}));
+            TRY(cadre_ddp_new(&ddp, model, cadre_session_comm(session), options));
         EXPECT(cadre_module_hash(model) == cadre_module_hash(plain)); /* rank 0's, though each had its own */
         TRY(make_loss(plain, dtype, 100 * pass + (uint64_t)rank, &loss));
         TRY_TORCH(ct_module_zero_grad(plain, true));
@@ -123,28 +52,34 @@ done:
     return status;
 }
 
+static int mean_overlap(cadre_session *session, const cadre_config *config, void *user)
+{
+    (void)config, (void)user;
+    return check_mean(session, CT_FLOAT32, &(cadre_ddp_options){.bucket_nbytes = 256, .overlap = true}, 1e-6);
+}
+
 static int mean_float32(cadre_session *session, const cadre_config *config, void *user)
 {
     (void)config, (void)user;
-    return check_mean(session, CT_FLOAT32, 0, 1e-6);
+    return check_mean(session, CT_FLOAT32, NULL, 1e-6);
 }
 
 static int mean_many_buckets(cadre_session *session, const cadre_config *config, void *user)
 {
     (void)config, (void)user;
-    return check_mean(session, CT_FLOAT32, 256, 1e-6);
+    return check_mean(session, CT_FLOAT32, &(cadre_ddp_options){.bucket_nbytes = 256}, 1e-6);
 }
 
 static int mean_float64(cadre_session *session, const cadre_config *config, void *user)
 {
     (void)config, (void)user;
-    return check_mean(session, CT_FLOAT64, 1024, 1e-14);
+    return check_mean(session, CT_FLOAT64, &(cadre_ddp_options){.bucket_nbytes = 1024}, 1e-14);
 }
 
 static int mean_bfloat16(cadre_session *session, const cadre_config *config, void *user)
 {
     (void)config, (void)user;
-    return check_mean(session, CT_BFLOAT16, 0, 1.0 / 128);
+    return check_mean(session, CT_BFLOAT16, NULL, 1.0 / 128);
 }
 
 /* How gradients are cut into buckets changes no bit of them. */
@@ -397,6 +332,7 @@ static const struct test {
     {"mean_float32", mean_float32, 2, CADRE_OK, NULL},
     {"mean_three", mean_float32, 3, CADRE_OK, NULL},
     {"mean_alone", mean_float32, 1, CADRE_OK, NULL},
+    {"mean_overlap", mean_overlap, 2, CADRE_OK, NULL},
     {"mean_many_buckets", mean_many_buckets, 2, CADRE_OK, NULL},
     {"mean_float64", mean_float64, 2, CADRE_OK, NULL},
     {"mean_bfloat16", mean_bfloat16, 2, CADRE_OK, NULL},
@@ -404,7 +340,7 @@ static const struct test {
     {"other_model", other_model, 2, CADRE_EMISMATCH, "\"0.weight\" float32 ["},
     {"longer_model", longer_model, 3, CADRE_EMISMATCH, "rank 1's model differs from rank 0's"},
     {"gaps", with_gaps, 2, CADRE_ENOTSUP, "\"gaps\""},
-    {"unused", unused, 2, CADRE_ETRAIN, "2 parameters got no gradient in the backward pass, the first is \"second.weight\""},
+    {"unused", unused, 2, CADRE_ETRAIN, "2 parameters got no gradient in the backward pass (\"second.weight\", \"second.bias\")"},
     {"clip", clip, 2, CADRE_OK, NULL},
     {"nan_loss", nan_loss, 2, CADRE_OK, NULL},
     {"wish", wish, 3, CADRE_OK, NULL},

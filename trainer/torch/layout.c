@@ -68,7 +68,7 @@ static void place(struct layout *layout, int index, cadre_dtype dtype, size_t bu
     bucket->count += ((size_t)ct_tensor_numel(entry->param) + aligned - 1) / aligned * aligned;
 }
 
-int layout_make(ct_module *model, size_t bucket_nbytes, struct layout *layout)
+int layout_make(ct_module *model, size_t bucket_nbytes, size_t parts, struct layout *layout)
 {
     size_t total = ct_module_parameter_count(model);
     *layout = (struct layout){.entries = calloc(total + 1, sizeof *layout->entries), .buckets = calloc(total + 1, sizeof *layout->buckets)};
@@ -91,8 +91,12 @@ int layout_make(ct_module *model, size_t bucket_nbytes, struct layout *layout)
         layout->entries[index] = (struct layout_entry){.name = name, .param = param, .hash = hash_parameter(name, param)};
         place(layout, index, dtype, bucket_nbytes);
     }
-    if (layout->bucket_count)
+    if (layout->bucket_count && parts == 1)
         layout->buckets[layout->bucket_count - 1].count++;
+    for (int i = 0; i < layout->bucket_count && parts > 1; i++) {
+        size_t step = parts * (ALIGN_BYTES / cadre_dtype_size(layout->buckets[i].dtype));
+        layout->buckets[i].count = (layout->buckets[i].count + step - 1) / step * step;
+    }
     return CADRE_OK;
 }
 

@@ -26,8 +26,9 @@ struct layout {
     int bucket_count;
 };
 
-/** CADRE_ENOTSUP: a parameter that cannot be reduced. Free with layout_free, also after a failure. */
-int layout_make(ct_module *model, size_t bucket_nbytes, struct layout *layout);
+/** CADRE_ENOTSUP: a parameter that cannot be reduced. With `parts` over 1 every bucket is cut into so many of equal size, and carries no
+ *  wish. Free with layout_free, also after a failure. */
+int layout_make(ct_module *model, size_t bucket_nbytes, size_t parts, struct layout *layout);
 void layout_free(struct layout *layout);
 
 /** Collective. Are all ranks' layouts alike? `status` is what making the own one came to; a failure on any rank is a failure on all. */

@@ -75,6 +75,25 @@ int cadre_state_add_optim(cadre_state *state, const char *prefix, ct_optim *opti
     return status;
 }
 
+int cadre_state_add_sharded_optim(cadre_state *state, const char *prefix, ct_optim *optim)
+{
+    if (!state || !prefix || !optim)
+        return cadre_fail(CADRE_EINVAL, "cadre_state_add_sharded_optim: an argument is NULL");
+    int status = CADRE_OK;
+    for (size_t i = 0; status == CADRE_OK && i < ct_optim_state_count(optim); i++) {
+        const char *name;
+        ct_tensor *tensor;
+        char full[256];
+        if (ct_optim_state_at(optim, i, &name, &tensor) != CT_OK)
+            return failed("read the optimiser");
+        if (snprintf(full, sizeof full, "%s.%s", prefix, name) >= (int)sizeof full)
+            return cadre_fail(CADRE_ENOTSUP, "\"%s.%s\" is too long a name to be saved", prefix, name);
+        cadre_state_source source = {.save = save_tensor, .load = load_tensor, .user = tensor};
+        status = cadre_state_add_local_source(state, full, ct_tensor_nbytes(tensor), &source);
+    }
+    return status;
+}
+
 static int save_rng(void *user, void *buffer, size_t nbytes)
 {
     (void)user;
