@@ -34,7 +34,8 @@ bench=$root/build/bench/bench_allreduce
 
 for part; do
     case $part in
-    two) mpirun -np 2 --bind-to none "$bench" --json --seconds "$seconds" --gloo "$here/gloo_rank.py" ;;
+    two) # a core each, as Open MPI has it by itself; ranks that spin on the same core would make it look worse than it is
+        mpirun -np 2 --bind-to core "$bench" --json --seconds "$seconds" --gloo "$here/gloo_rank.py" ;;
     four) # where there are fewer cores, Open MPI's ranks have to be told to take turns
         mpirun -np 4 --bind-to none --oversubscribe --mca mpi_yield_when_idle 1 "$bench" --json --seconds "$seconds" \
             4096 65536 1048576 4000000 16000000 44000000 ;;

@@ -126,7 +126,6 @@ static int make_within(hier *h, const collectives_place *place)
         return status;
     h->within = made;
     h->within->first = h->host * h->lanes;
-    h->within->spin = collectives_shm_roomy(place->cards, h->world, h->rank);
     status = collectives_shm.alloc(made, &op, HIER_PIECE, &work);
     h->work = work;
     return status;
@@ -162,6 +161,8 @@ static int hier_init(const collectives_place *place, void **self)
     }
     if (!status)
         status = collectives_agree(oob, place->timeout_s, make_within(h, place), "ranks of a host");
+    if (!status)
+        status = collectives_agree(oob, place->timeout_s, collectives_shm_roomy(place, &h->within->spin), "cores");
     if (status)
         hier_free(h);
     else

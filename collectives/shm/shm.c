@@ -47,12 +47,29 @@ static int cores(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-bool collectives_shm_roomy(const unsigned char (*cards)[COLLECTIVES_CARD], int world, int rank)
+int collectives_shm_roomy(const collectives_place *place, bool *roomy)
 {
-    int count = 0;
-    for (int r = 0; r < world; r++)
-        count += memcmp(cards[r], cards[rank], sizeof((struct place_card *)0)->boot) == 0;
-    return count <= cores();
+    const cadre_oob *oob = place->oob;
+    int count = 0, status = CADRE_OK;
+    cpu_set_t mine, together, *all = calloc((size_t)oob->world, sizeof *all);
+    if (!all)
+        return base_error(CADRE_ENOMEM, "out of memory");
+    if (sched_getaffinity(0, sizeof mine, &mine) != 0)
+        CPU_ZERO(&mine);
+    CPU_ZERO(&together);
+    all[0] = mine;
+    if (oob->world > 1)
+        status = oob->all_gather(oob->user, &mine, all, sizeof mine, place->timeout_s);
+    for (int r = 0; r < oob->world && !status; r++) {
+        if (memcmp(place->cards[r], place->cards[oob->rank], sizeof((struct place_card *)0)->boot) != 0)
+            continue;
+        count++;
+        CPU_OR(&together, &together, &all[r]);
+    }
+    free(all);
+    if (!status)
+        *roomy = count <= CPU_COUNT(&together);
+    return status;
 }
 
 static int shm_score(const collectives_place *place, char why[COLLECTIVES_WHY])
@@ -111,9 +128,9 @@ static size_t control_bytes(int world)
 
 /* The less often ranks wait for each other the better when they have to take turns on a core. In all some 24 MB at
  * most. */
-static size_t decide_chunk(int world)
+static size_t decide_chunk(int world, bool roomy)
 {
-    size_t chunk = world <= cores() ? 512 << 10 : 1 << 20;
+    size_t chunk = roomy ? 512 << 10 : 1 << 20;
     while (chunk > (64 << 10) && chunk * SHM_STAGES * (size_t)world > (24 << 20))
         chunk /= 2;
     return chunk;
@@ -135,7 +152,6 @@ static int setup_new(struct setup *setup, int rank, int world)
         return CADRE_ENOMEM;
     setup->s->rank = rank;
     setup->s->world = world;
-    setup->s->spin = world <= cores();
     for (int r = 0; r < world; r++)
         setup->s->peers[r].pidfd = -1;
     return CADRE_OK;
@@ -145,11 +161,16 @@ static int shm_init(const collectives_place *place, void **self)
 {
     const cadre_oob *oob = place->oob;
     struct setup setup;
-    size_t chunk = decide_chunk(oob->world), head = control_bytes(oob->world);
+    size_t chunk, head = control_bytes(oob->world);
+    bool roomy = false;
     int status = setup_new(&setup, oob->rank, oob->world);
     status = collectives_agree(oob, place->timeout_s, status, "set-up");
+    if (!status)
+        status = collectives_agree(oob, place->timeout_s, collectives_shm_roomy(place, &roomy), "cores");
     if (status)
         goto out;
+    chunk = decide_chunk(oob->world, roomy);
+    setup.s->spin = roomy;
     size_t nbytes = head + chunk * SHM_STAGES * (size_t)oob->world;
     status = collectives_shm_share(oob, place->timeout_s, oob->rank == 0 ? nbytes : 0, setup.cards, setup.base);
     if (status)

@@ -107,9 +107,9 @@ typedef struct shm {
 
 /* shm.c: who this rank is, for the others to see whether it can share memory with them: ranks with equal cards can */
 void collectives_shm_card(unsigned char card[COLLECTIVES_CARD]);
-/* Whether there is a core for each of the ranks with these cards that run on rank `rank`'s machine, whatever their
- * hosts are called: containers share cores. */
-bool collectives_shm_roomy(const unsigned char (*cards)[COLLECTIVES_CARD], int world, int rank);
+/* Whether there is a core for each of this machine's ranks, whatever their hosts are called (containers share cores);
+ * each may be bound to one of its own. Collective. */
+int collectives_shm_roomy(const collectives_place *place, bool *roomy);
 
 /* segment.c: memory shared by the ranks */
 int collectives_shm_make(shm_card *card, size_t nbytes, bool in_file, void **base);
