@@ -3,6 +3,7 @@ import os
 import sys
 import time
 
+os.sched_setaffinity(0, range(os.cpu_count()))  # Open MPI binds its ranks, PyTorch's launcher does not
 try:
     import torch
     import torch.distributed as dist
