@@ -27,7 +27,8 @@ static const char *const op_names[] = {"sum", "mean", "min", "max", "product", N
 /* ---- options ---- */
 
 struct words {
-    const char *operation, *backend, *ranks, *least, *most, *factor, *dtype, *op, *iterations, *warmup, *timeout;
+    const char *operation, *backend, *device, *ranks, *least, *most, *factor, *dtype, *op, *iterations, *warmup,
+        *timeout;
     bool unregistered, json;
 };
 
@@ -107,6 +108,7 @@ static bool read_plan(const struct words *w, bench_plan *plan)
     plan->dtype = (cadre_dtype)dtype;
     plan->op = (cadre_op)op;
     plan->backend = w->backend;
+    plan->device = w->device ? w->device : w->backend && strcmp(w->backend, "nccl") == 0 ? "cuda" : NULL;
     plan->unregistered = w->unregistered;
     plan->json = w->json;
     return true;
@@ -120,7 +122,10 @@ static void print_heads(const bench_plan *plan, const char *backend)
     gethostname(host, sizeof host - 1);
     printf(
         "# %s, %d ranks, rank 0 on %s; %s memory, in place; every rank writes its buffer anew before each operation\n",
-        backend, plan->ranks, host, plan->unregistered ? "ordinary" : "registered");
+        backend, plan->ranks, host,
+        plan->unregistered ? "ordinary"
+        : plan->device     ? "GPU"
+                           : "registered");
     printf("#%13s %12s %9s %8s %15s %12s %9s %9s %8s\n", "size", "count", "type", "redop", "operation", "time", "algbw",
            "busbw", "wrong");
     printf("#%13s %12s %9s %8s %15s %12s %9s %9s %8s\n", "(B)", "(elements)", "", "", "", "(us)", "(GB/s)", "(GB/s)",
@@ -283,6 +288,7 @@ int cli_bench(int argc, char **argv)
     bench_plan plan = {.ranks = 2, .least = 4 << 10, .most = 128 << 20, .factor = 4, .warmup = 3, .timeout_s = 60};
     const cli_option options[] = {{"--op", NULL, &w.operation},
                                   {"--backend", NULL, &w.backend},
+                                  {"--device", NULL, &w.device},
                                   {"--ranks", NULL, &w.ranks},
                                   {"-b", NULL, &w.least},
                                   {"--min", NULL, &w.least},

@@ -21,6 +21,7 @@ extern const char *const bench_operation_names[BENCH_OPERATIONS];
 typedef struct bench_plan {
     bool operations[BENCH_OPERATIONS]; /* which */
     const char *backend;               /* NULL: the best one */
+    const char *device;                /* NULL: buffers in host memory; "cuda" */
     int ranks;
     size_t least, most; /* bytes */
     double factor;
@@ -44,6 +45,9 @@ typedef struct bench_row {
 
 /** Called on rank 0, in order; first once with NULL when all is set up. */
 typedef void bench_row_fn(const bench_row *row, const char *backend, void *user);
+
+/** Copy between host memory and a GPU's, or within that. */
+int bench_device_copy(void *to, const void *from, size_t nbytes);
 
 /** Be one of the ranks. A negative status with the message set. */
 int bench_run(const bench_plan *plan, const cadre_oob *oob, bench_row_fn *fn, void *user);

@@ -28,6 +28,9 @@ struct bench {
     int rank, world;
     size_t size; /* bytes of an element */
     char *buffer;
+    bool on_device;
+    char *pristine; /* on the GPU: what a buffer holds at first */
+    char *view;     /* host memory in which to look at a buffer: itself, unless that is on a GPU */
     size_t capacity;
     double *times;
     unsigned char mine[PERIOD * 8]; /* a pattern of what this rank gives */
@@ -131,16 +134,28 @@ static struct extent extent_of(const struct bench *b, bench_operation operation,
     return e;
 }
 
-static void fill(struct bench *b, size_t nbytes)
+static void write_pattern(const struct bench *b, char *to, size_t nbytes)
 {
     size_t period = PERIOD * b->size;
     for (size_t at = 0; at < nbytes; at += period)
-        memcpy(b->buffer + at, b->mine, nbytes - at < period ? nbytes - at : period);
+        memcpy(to + at, b->mine, nbytes - at < period ? nbytes - at : period);
 }
 
-static int64_t compare(struct bench *b, bench_operation operation, size_t count)
+static int fill(struct bench *b, size_t nbytes)
+{
+    if (b->on_device)
+        return nbytes ? bench_device_copy(b->buffer, b->pristine, nbytes) : CADRE_OK;
+    write_pattern(b, b->buffer, nbytes);
+    return CADRE_OK;
+}
+
+/* Add up what is wrong. */
+static int compare(struct bench *b, bench_operation operation, size_t count, int64_t *sum)
 {
     struct extent e = extent_of(b, operation, count);
+    int status = b->on_device ? bench_device_copy(b->view, b->buffer, e.all * b->size) : CADRE_OK;
+    if (status)
+        return status;
     bool exact = b->plan->dtype == CADRE_INT32 || b->plan->dtype == CADRE_INT64;
     double slack = exact ? 0 : b->plan->dtype == CADRE_BFLOAT16 ? 1.0 / 128 : 1e-6; /* a mean is rounded */
     int64_t wrong = 0;
@@ -151,9 +166,10 @@ static int64_t compare(struct bench *b, bench_operation operation, size_t count)
         double want = operation == BENCH_ALL_GATHER  ? given(b, (int)(i / count), i)
                       : operation == BENCH_BROADCAST ? given(b, 0, i)
                                                      : wanted[i % PERIOD];
-        wrong += !(fabs(load(b, b->buffer + i * b->size) - want) <= slack * fabs(want));
+        wrong += !(fabs(load(b, b->view + i * b->size) - want) <= slack * fabs(want));
     }
-    return wrong;
+    *sum += wrong;
+    return CADRE_OK;
 }
 
 static int operate(struct bench *b, bench_operation operation, size_t count)
@@ -176,8 +192,9 @@ static int operate(struct bench *b, bench_operation operation, size_t count)
 
 static int once(struct bench *b, bench_operation operation, size_t count, double *seconds)
 {
-    fill(b, extent_of(b, operation, count).all * b->size);
-    int status = cadre_barrier(b->comm);
+    int status = fill(b, operation == BENCH_BARRIER ? 0 : extent_of(b, operation, count).all * b->size);
+    if (!status)
+        status = cadre_barrier(b->comm);
     double begun = base_now();
     if (!status)
         status = operate(b, operation, count);
@@ -221,13 +238,15 @@ static int measure(struct bench *b, bench_operation operation, size_t count, ben
     int status = CADRE_OK;
     for (long i = 0; i < b->plan->warmup + 1 && !status; i++)
         status = once(b, operation, count, &seconds);
-    int64_t wrong = status || !all ? 0 : compare(b, operation, count);
+    int64_t wrong = 0;
+    if (!status && all)
+        status = compare(b, operation, count, &wrong);
     if (!status)
         status = decide(b, seconds, &row->iterations);
     for (long i = 0; i < row->iterations && !status; i++)
         status = once(b, operation, count, &b->times[i]);
     if (!status && all)
-        wrong += compare(b, operation, count);
+        status = compare(b, operation, count, &wrong);
     if (!status)
         status = cadre_all_reduce(b->comm, b->times, (size_t)row->iterations, CADRE_FLOAT64, CADRE_MAX);
     if (!status)
@@ -247,10 +266,21 @@ static size_t count_of(const struct bench *b, bench_operation operation, size_t 
     return operation == BENCH_BARRIER ? 0 : count ? count : 1;
 }
 
+static int set_up_device(struct bench *b)
+{
+    int status = cadre_comm_alloc(b->comm, b->capacity, (void **)&b->pristine);
+    b->view = base_malloc(b->capacity);
+    if (status || !b->view)
+        return status ? status : CADRE_ENOMEM;
+    write_pattern(b, b->view, b->capacity);
+    return bench_device_copy(b->pristine, b->view, b->capacity);
+}
+
 static int set_up(struct bench *b, const cadre_oob *oob)
 {
     const bench_plan *plan = b->plan;
-    cadre_comm_options options = {.size = sizeof options, .backend = plan->backend, .timeout_s = plan->timeout_s};
+    cadre_comm_options options = {
+        .size = sizeof options, .backend = plan->backend, .timeout_s = plan->timeout_s, .device = plan->device};
     int status = cadre_comm_new(oob, &options, &b->comm);
     if (status)
         return status;
@@ -262,6 +292,10 @@ static int set_up(struct bench *b, const cadre_oob *oob)
         status = base_error(CADRE_ENOMEM, "out of memory for a buffer of %zu bytes", b->capacity);
     for (size_t i = 0; i < PERIOD; i++)
         store(b, b->mine + i * b->size, given(b, b->rank, i));
+    b->view = b->buffer;
+    b->on_device = !plan->unregistered && cadre_comm_device(b->comm) >= 0;
+    if (!status && b->on_device)
+        status = set_up_device(b);
     return status ? status : b->times ? CADRE_OK : CADRE_ENOMEM;
 }
 
@@ -284,6 +318,10 @@ int bench_run(const bench_plan *plan, const cadre_oob *oob, bench_row_fn *fn, vo
             size_t next = (size_t)((double)nbytes * plan->factor);
             nbytes = operation == BENCH_BARRIER ? SIZE_MAX : next > nbytes ? next : nbytes + 1;
         }
+    }
+    if (b.on_device) {
+        cadre_comm_dealloc(b.comm, b.pristine);
+        free(b.view);
     }
     if (b.comm && !plan->unregistered)
         cadre_comm_dealloc(b.comm, b.buffer);

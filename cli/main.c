@@ -75,7 +75,8 @@ static const struct {
      "  --json         as JSON, for scripts; with all reports unless --last is given\n"},
     {"bench", cli_bench, "bench collectives [options]", "measure all-reduce and the others between ranks of this machine, or of mpirun",
      "  --op NAME          all_reduce (default), reduce_scatter, all_gather, broadcast, barrier, or all of them: all\n"
-     "  --backend NAME     self, shm, mpi, ... (default: the best one; \"cadre info\" lists them)\n"
+     "  --backend NAME     self, shm, hier, mpi, nccl (default: the best one; \"cadre info\" lists them)\n"
+     "  --device NAME      where buffers are: cuda, cuda:1 (default: host memory; with --backend nccl: cuda)\n"
      "  --ranks N          processes to start (default: 2); under mpirun or srun those are taken that there are\n"
      "  -b, --min SIZE; -e, --max SIZE; -f, --factor F\n"
      "                     bytes of the whole buffer (default: from 4K to 128M, by 4)\n"

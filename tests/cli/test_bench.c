@@ -80,6 +80,11 @@ static void test_rows(void **state)
         assert_int_equal(run("", arguments), 0);
         assert_int_equal(check_rows("shm", 3), 4 * 2 + 1);
     }
+    char nccl[600];
+    snprintf(nccl, sizeof nccl, "CADRE_NCCL='%s' CADRE_CUDART='%s'", getenv("CADRE_NCCL_DOUBLE"),
+             getenv("CADRE_NCCL_DOUBLE"));
+    assert_int_equal(run(nccl, "collectives --backend nccl --op all -b 4K -e 64K -f 16 --json -n 2"), 0);
+    assert_int_equal(check_rows("nccl", 2), 4 * 2 + 1);
     assert_int_equal(run("", "collectives --ranks 1 -b 4K -e 4K --json -n 2"), 0);
     assert_int_equal(check_rows("self", 1), 1);
 }
