@@ -158,7 +158,7 @@ static void measure(struct bench *b, size_t nbytes, double budget, struct figure
                 times[way][rounds] = run(b, (enum way)way, count);
         }
         rounds++;
-        enough = base_now() - begun > budget && rounds >= 7;
+        enough = base_now() - begun > budget && rounds >= 15;
         must(cadre_broadcast(b->comm, &enough, 1, CADRE_INT32, 0), "go on");
     }
     *figures = (struct figures){.rounds = rounds};
