@@ -82,6 +82,9 @@ static void hier_free(void *self)
 
 /* ---- set-up ---- */
 
+/* An alloc is so many rounds, each of which may take as long as any in the set-up. */
+enum { ALLOC_ROUNDS = 4 };
+
 /* What the host's ranks need from outside. */
 static int gather_within(void *user, const void *mine, void *all, size_t nbytes, double timeout_s)
 {
@@ -119,7 +122,7 @@ static int make_within(hier *h, const collectives_place *place)
                          .count = HIER_PIECE,
                          .started_ns = base_now_ns(),
                          .stall_ns = INT64_MAX,
-                         .deadline_ns = base_now_ns() + (int64_t)(place->timeout_s * 1e9)};
+                         .deadline_ns = base_now_ns() + (int64_t)(ALLOC_ROUNDS * place->timeout_s * 1e9)};
     void *made = NULL, *work = NULL;
     int status = collectives_shm.init(&own, &made);
     if (status)

@@ -46,7 +46,8 @@ int main(int argc, char **argv)
     if (lanes)
         set_host(rank / lanes);
     contract_results(&oob, "hier");
-    contract_failures(&oob, "hier");
+    if (argc <= 2) /* failures are deadlines passing, which takes its time: "LANES results" is without */
+        contract_failures(&oob, "hier");
     expect(&oob, lanes == 1 ? "mpi" : "hier");
     if (lanes > 1) {
         set_host(0);
