@@ -8,8 +8,8 @@
  *     ready     backend                                      stop
  *     beat      step
      alive     (a collective is through: not hung, but no step either)
- *     report    report step metrics [checkpoint]             ack      status [message] [stop]
- *     checkpoint  the same without metrics
+ *     report    report step metrics [checkpoint | saving]    ack      status [message] [stop]
+ *     checkpoint  the same without metrics; "behind", of an earlier report: stall_us write_us, not answered
  *     progress  epoch epochs step steps samples metrics
  *     done      status message second (1: because another rank failed)
  */

@@ -442,7 +442,8 @@ int run_attempt_begin(trainer_run *run, int world, const char *launcher)
     run->world = world;
     run->launcher = launcher;
     run->attempt_open = true;
-    run->attempt_recorded = false;
+    run->attempt_recorded = run->gave_up = false;
+    run->saving_report = 0;
     run->report = run->has_restore ? run->restore.report : 0;
     run->step = run->has_restore ? run->restore.step : 0;
     status = recall_report(run);
@@ -474,6 +475,7 @@ json_t *run_start_message(trainer_run *run, int threads)
     message_set_int(message, "report", run->report);
     message_set_int(message, "step", run->step);
     message_set_int(message, "every", run->trainer->checkpoint.every_steps);
+    message_set_int(message, "behind", run->trainer->checkpoint.write_behind);
     if (run->trainer->run.time_budget_s > 0) {
         double left_s = run->trainer->run.time_budget_s - (base_now() - run->begun);
         message_set_int(message, "leave_ms", left_s > 0 ? (int64_t)ceil(1e3 * left_s) : 0);
@@ -537,8 +539,36 @@ static int take_report(trainer_run *run, const json_t *message, cadre_metric *me
     return CADRE_OK;
 }
 
-static int take_checkpoint(trainer_run *run, const json_t *body, const cadre_metric *metrics, int count)
+/* A checkpoint that came behind later reports is of an earlier one, and has that one's score. */
+static void take_from_behind(trainer_run *run, const json_t *message, tracking_checkpoint *checkpoint)
 {
+    checkpoint->report = message_int(message, "report", run->report);
+    checkpoint->step = message_int(message, "step", run->step);
+    checkpoint->has_score = checkpoint->report == run->saving_report && run->saving_has_score;
+    checkpoint->score = run->saving_score;
+    run->saving_report = 0;
+}
+
+static int note_saving(trainer_run *run, const json_t *message, const tracking_checkpoint *checkpoint)
+{
+    char json[1200];
+    snprintf(json, sizeof json, "{\"path\":\"%s\",\"stall_s\":%.6f,\"write_s\":%.6f}", checkpoint->path, 1e-6 * (double)message_int(message, "stall_us", 0),
+             1e-6 * (double)message_int(message, "write_us", 0));
+    return tracking_event(run->store, run->experiment, run->trial, "checkpoint", json, NULL);
+}
+
+static void note_score(trainer_run *run, const cadre_metric *metrics, int count)
+{
+    const cadre_metric *score = find_metric(metrics, count, run->trainer->checkpoint.score_metric);
+    run->saving_report = run->report;
+    run->saving_has_score = score != NULL;
+    run->saving_score = score ? score->value : 0;
+}
+
+static int take_checkpoint(trainer_run *run, const json_t *message, const cadre_metric *metrics, int count)
+{
+    const json_t *body = json_object_get(message, "checkpoint");
+    bool behind = message_int(message, "behind", 0) != 0;
     tracking_checkpoint checkpoint = {.attempt = run->attempt, .report = run->report, .step = run->step};
     const char *path = message_string(body, "path", ""), *hash = message_string(body, "hash", "");
     if (strncmp(path, "checkpoint-", 11) != 0 || strchr(path, '/') || strlen(hash) != sizeof checkpoint.hash - 1)
@@ -551,8 +581,12 @@ static int take_checkpoint(trainer_run *run, const json_t *body, const cadre_met
         checkpoint.has_score = true;
         checkpoint.score = score->value;
     }
+    if (behind)
+        take_from_behind(run, message, &checkpoint);
     BASE_FAULT("record"); /* the files are there, the record is not */
     int status = tracking_checkpoint_add(run->store, run->trial, &checkpoint);
+    if (status == CADRE_OK && behind)
+        status = note_saving(run, message, &checkpoint);
     if (status == CADRE_OK)
         status = tracking_commit(run->store, true);
     if (status == CADRE_OK)
@@ -568,6 +602,7 @@ static int look_for_nan(trainer_run *run, const cadre_metric *metrics, int count
         if (isnan(metrics[i].value)) {
             if (policy == CADRE_NAN_FAIL)
                 run->refused = CADRE_ETRAIN;
+            run->gave_up = true;
             return base_error(CADRE_ETRAIN, "metric \"%s\" is NaN at report %lld, step %lld", metrics[i].name, (long long)run->report, (long long)run->step);
         }
     return CADRE_OK;
@@ -619,13 +654,15 @@ int run_take(trainer_run *run, const json_t *message, json_t **reply)
         status = take_report(run, message, metrics, &count);
     if (status == CADRE_OK && report)
         status = look_for_nan(run, metrics, count);
+    if (status == CADRE_OK && report && message_int(message, "saving", 0))
+        note_score(run, metrics, count);
     if (status == CADRE_OK && report && run->on_report)
         status = run->on_report(run->user, run->report, metrics, count);
-    const json_t *body = json_object_get(message, "checkpoint");
-    if (body) {
-        if (status == CADRE_OK)
-            status = take_checkpoint(run, body, metrics, count);
-        *reply = acknowledge(run, status);
+    if (json_object_get(message, "checkpoint")) {
+        if (status == CADRE_OK && !run->gave_up)
+            status = take_checkpoint(run, message, metrics, count);
+        if (!message_int(message, "behind", 0)) /* nobody waits for what comes behind: an error ends the attempt */
+            *reply = acknowledge(run, status);
     }
     if (status != CADRE_OK && status != CADRE_EPROTO && status != CADRE_ETRAIN && run->refused == CADRE_OK)
         run->refused = status;

@@ -54,6 +54,10 @@ typedef struct trainer_run {
     int64_t result_nbytes; /* of its whole lines */
     int64_t next_checkpoint;
     int refused; /* the first error that would come again: the record's own, or a NaN that is to end the run; CADRE_OK: none */
+    bool gave_up;           /* this attempt ends for a NaN: what it still saves is not to be gone on from */
+    int64_t saving_report;  /* the report whose checkpoint is being written behind the training; 0: none */
+    bool saving_has_score;
+    double saving_score;
     double lost_at; /* base_now() when an attempt was found to have failed, until the next one makes a step; 0: none was */
     double objective_value;
     bool has_objective_value;

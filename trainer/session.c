@@ -52,6 +52,7 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
         .report = message_int(start, "report", 0),
         .step = message_int(start, "step", 0),
         .every_steps = message_int(start, "every", 0),
+        .write_behind = (int)message_int(start, "behind", 0),
         .sync = message_int(start, "sync", 0) != 0,
         .next_checkpoint = message_int(start, "next", 1),
         .directory = base_strdup(message_string(start, "directory", ".")),
@@ -71,6 +72,7 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
 void session_done(cadre_session *session)
 {
     collectives_on_progress(session->comm, NULL, NULL);
+    saver_close(&session->saver);
     free(session->directory);
     free(session->restore);
     session->directory = session->restore = NULL;
@@ -175,34 +177,56 @@ static int gather_locals(cadre_session *session, cadre_state *state, void **all)
     return CADRE_OK;
 }
 
-static int write_checkpoint(cadre_session *session, cadre_state *state, const void *locals, json_t **body)
+static json_t *checkpoint_body(const saver *saver)
 {
-    char name[32];
-    snprintf(name, sizeof name, "checkpoint-%06lld", (long long)session->next_checkpoint);
-    char *path = base_sprintf("%s/%s", session->directory, name);
-    state_snapshot *snapshot = NULL;
-    cadre_checkpoint_info meta = {.report = session->report, .attempt = session->attempt}, info;
-    int status = path ? state_snapshot_take(state, &snapshot) : CADRE_ENOMEM;
-    if (status == CADRE_OK)
-        status = checkpoint_write(path, snapshot, locals, session->world, &meta, &info);
-    state_snapshot_free(snapshot);
-    free(path);
-    if (status != CADRE_OK)
-        return status;
-    *body = json_pack("{s:s, s:s, s:I}", "path", name, "hash", info.hash, "nbytes", (json_int_t)info.nbytes);
-    return *body ? CADRE_OK : base_error(CADRE_ENOMEM, "out of memory for a message");
+    json_t *body = json_pack("{s:s, s:s, s:I}", "path", saver->name, "hash", saver->info.hash, "nbytes", (json_int_t)saver->info.nbytes);
+    return body ? body : (base_error(CADRE_ENOMEM, "out of memory for a message"), NULL);
 }
 
-int session_save(cadre_session *session, cadre_state *state, json_t **body, int *written)
+int session_finish_saving(cadre_session *session, bool wait)
+{
+    const saver *saver = &session->saver;
+    bool finished;
+    int status = saver_finish(&session->saver, wait, &finished);
+    if (status != CADRE_OK || !finished)
+        return status;
+    json_t *message = message_new("checkpoint", session->attempt), *body = checkpoint_body(saver);
+    if (message && body) {
+        json_object_set(message, "checkpoint", body);
+        message_set_int(message, "behind", 1);
+        message_set_int(message, "report", saver->info.report);
+        message_set_int(message, "step", session->saving_step);
+        message_set_int(message, "stall_us", (int64_t)(1e6 * saver->stall_s));
+        message_set_int(message, "write_us", (int64_t)(1e6 * saver->write_s));
+        status = session->link->send(session->link, message);
+    } else {
+        status = CADRE_ENOMEM;
+    }
+    json_decref(body);
+    json_decref(message);
+    return status;
+}
+
+int session_save(cadre_session *session, cadre_state *state, json_t **body, bool *behind, int *written)
 {
     void *locals = NULL;
     *body = NULL;
     *written = CADRE_OK;
+    *behind = session->write_behind > 0 || (session->write_behind == 0 && state_tensor_nbytes(state) >= SAVER_BEHIND_NBYTES);
     int status = gather_locals(session, state, &locals);
     if (status != CADRE_OK)
         return status;
-    if (session->rank == 0)
-        *written = write_checkpoint(session, state, locals, body);
+    if (session->rank == 0) {
+        cadre_checkpoint_info info = {.report = session->report, .attempt = session->attempt, .world = session->world};
+        *written = session_finish_saving(session, true); /* one at a time */
+        if (*written == CADRE_OK) {
+            *written = saver_save(&session->saver, state, locals, session->directory, session->next_checkpoint, &info, *behind);
+            session->saving_step = session->step;
+            locals = NULL;
+        }
+        if (*written == CADRE_OK && !*behind && !(*body = checkpoint_body(&session->saver)))
+            *written = CADRE_ENOMEM;
+    }
     free(locals);
     session->next_checkpoint++;
     return CADRE_OK;
@@ -397,6 +421,8 @@ int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *me
     struct report_card card = {.report = session->report + 1, .step = step};
     BASE_FAULT("report");
     int polled = session_poll(session);
+    if (polled == CADRE_OK)
+        polled = session_finish_saving(session, false);
     card.status = polled != CADRE_OK ? polled : check_metrics(metrics, &count, &card.names);
     if (card.status == CADRE_OK && session->restore)
         card.status = base_error(CADRE_ESTATE, "cadre_report: this attempt goes on from %s: call cadre_session_restore first", session->restore);
@@ -414,19 +440,22 @@ int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *me
     session->report++;
     session->step = step;
     json_t *body = NULL;
+    bool behind = false;
     if (session->rank == 0)
         session->last_beat = base_now(); /* the report is one */
     else
         (void)beat(session); /* a lost controller is noticed by the next call */
     if (state) {
         int written;
-        int saved = session_save(session, state, &body, &written);
+        int saved = session_save(session, state, &body, &behind, &written);
         if (saved != CADRE_OK)
             return saved;
         status = written;
     }
     json_t *message = session->rank == 0 && status == CADRE_OK ? report_message(session, metrics, values, count, body) : NULL;
-    status = record(session, status, message, state != NULL || session->sync);
+    if (message && behind)
+        message_set_int(message, "saving", 1);
+    status = record(session, status, message, (state && !behind) || session->sync);
     BASE_FAULT("reported");
     if (status < 0)
         return status;
@@ -473,6 +502,8 @@ int cadre_step(cadre_session *session, cadre_state *state)
     if (status == CADRE_OK)
         status = beat(session);
     if (status == CADRE_OK)
+        status = session_finish_saving(session, false);
+    if (status == CADRE_OK)
         status = agree_to_leave(session, &leave);
     if (status != CADRE_OK)
         return status;
@@ -481,15 +512,18 @@ int cadre_step(cadre_session *session, cadre_state *state)
     bool last = leave && !session->agreed_to_stop; /* one that steps on nevertheless is not saved again and again */
     if (state && (last || due)) {
         json_t *body = NULL, *message = NULL;
+        bool behind;
         int written;
-        status = session_save(session, state, &body, &written);
+        status = session_save(session, state, &body, &behind, &written);
         if (status != CADRE_OK)
             return status;
+        if (behind && written != CADRE_OK)
+            return written;
         if (body && (message = message_new("checkpoint", session->attempt)))
             json_object_set_new(message, "checkpoint", body);
         else
             json_decref(body);
-        status = record(session, written, message, true);
+        status = behind ? CADRE_OK : record(session, written, message, true);
         if (status < 0)
             return status;
         leave |= status == CADRE_STOP;

@@ -4,6 +4,7 @@
 
 #include "cadre/trainer.h"
 #include "link.h"
+#include "saver.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -19,6 +20,9 @@ struct cadre_session {
     int64_t every_steps;       /* cadre_step saves so often; 0: never */
     int64_t steps;             /* cadre_step calls in this attempt */
     int64_t next_checkpoint;   /* number of the next directory */
+    saver saver;               /* rank 0's */
+    int64_t saving_step;       /* of the report before what it writes */
+    int write_behind;          /* checkpoint.write_behind */
     bool sync;                 /* every report waits for the answer to it: a scheduler decides */
     bool stop_asked;           /* by the controller */
     bool agreed_to_stop;       /* the group has been told to leave */
@@ -44,9 +48,13 @@ int session_poll(cadre_session *session);
 int session_gather(cadre_session *session, const void *mine, void *all, size_t nbytes);
 
 /**
- * Collective. Save `state` to the next checkpoint directory; on rank 0 `*body` becomes the message about it (new reference), or `*written` says why
- * there is none: rank 0's alone to know until all are told. The answer is an error that every rank has.
+ * Collective. Save `state` to the next checkpoint directory. Where it is written at once `*body` becomes on rank 0 the message about it (new
+ * reference); where it is written behind (`*behind`, the same on all ranks) a message of its own follows. `*written` says why there is none: rank 0's
+ * alone to know until all are told. The answer is an error that every rank has.
  */
-int session_save(cadre_session *session, cadre_state *state, json_t **body, int *written);
+int session_save(cadre_session *session, cadre_state *state, json_t **body, bool *behind, int *written);
+
+/** Rank 0: tell of the checkpoint that is being written behind, if it is through, or (wait) when it is. Its own error, or the link's. */
+int session_finish_saving(cadre_session *session, bool wait);
 
 #endif

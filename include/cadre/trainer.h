@@ -87,6 +87,8 @@ typedef struct cadre_checkpoint_config {
     const char *score_metric;  /* keep the best by this metric of the report they came with; NULL: the newest */
     cadre_mode score_mode;
     int64_t every_steps;       /* cadre_step saves every so many steps; 0: it does not */
+    int write_behind;          /* 1: a checkpoint is copied in memory and written while training goes on, at most one at a time; -1: training waits for it;
+                                  0: behind when its tensors have a MiB and more */
 } cadre_checkpoint_config;
 
 typedef struct cadre_trainer {

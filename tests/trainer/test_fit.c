@@ -216,6 +216,32 @@ static void strangers(void **state)
     free(expected);
 }
 
+/* Written behind the training: the same checkpoints, with the scores of the reports they came with, and what each cost. */
+static void written_behind(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"workers=2 every=2 keep=2 score=score", "launcher=inproc keep=2 score=score"};
+    for (int i = 0; i < 2; i++) {
+        char at_once[32], behind[32], words[200];
+        const char *sql = "SELECT group_concat(report || ' ' || path || ' ' || ifnull(score, '-')) FROM (SELECT * FROM cadre_checkpoints ORDER BY path)";
+        snprintf(at_once, sizeof at_once, "at-once%d", i);
+        snprintf(behind, sizeof behind, "behind%d", i);
+        snprintf(words, sizeof words, "%s behind=-1", ways[i]);
+        job_expect(at_once, words, "OK");
+        snprintf(words, sizeof words, "%s behind=1", ways[i]);
+        job_expect(behind, words, "OK");
+        char *expected = strdup(store_text(at_once, sql));
+        assert_string_equal(store_text(behind, sql), expected);
+        free(expected);
+        assert_string_equal(job_answer(behind, "best") + strlen(job_answer(behind, "path")), job_answer(at_once, "best") + strlen(job_answer(at_once, "path")));
+        assert_same_final(behind, at_once, i ? 1 : 2);
+        assert_run_clean(behind);
+        assert_int_equal(store_int(at_once, "SELECT count(*) FROM cadre_events WHERE kind = 'checkpoint'"), 0);
+        assert_true(store_int(behind, "SELECT count(*) FROM cadre_events WHERE kind = 'checkpoint' AND json_extract(value_json, '$.write_s') > 0") >= 3);
+    }
+    job_expect("wrong", "workers=2 behind=2", "EINVAL");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +251,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_leaks, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(many_reports, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(strangers, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(written_behind, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests_name("trainer: fit", tests, NULL, NULL);
 }

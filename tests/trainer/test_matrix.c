@@ -22,6 +22,7 @@
 enum { SAMPLE = 5 /* each so-manieth cell */, CONTROLLER = -2 };
 
 static const char WORDS[] = "workers=2 every=2";
+static const char *const modes[] = {WORDS, "workers=2 every=2 behind=1"}; /* checkpoints that training waits for, and that are written behind it */
 static int cells, chosen;
 
 /* Is this cell one of the sample? */
@@ -62,16 +63,16 @@ static const struct fault faults[] = {
     {"out of memory", "oom", "failed", true}, {"disk full", "enospc", "failed", true}, {"I/O error", "eio", "failed", true},
 };
 
-static void strike_worker(const struct moment *moment, const struct fault *fault, int rank)
+static void strike_worker(const char *mode, const struct moment *moment, const struct fault *fault, int rank)
 {
     char name[32], words[1400], sql[200];
     bool stops = strcmp(fault->action, "stop") == 0;
     snprintf(name, sizeof name, "w%d", cells);
-    snprintf(words, sizeof words, "%s failures=1 %s fault=%s:%s@%d %s", WORDS, stops ? "hang=1" : "", moment->point, fault->action, rank, new_marker());
+    snprintf(words, sizeof words, "%s failures=1 %s fault=%s:%s@%d %s", mode, stops ? "hang=1" : "", moment->point, fault->action, rank, new_marker());
     /* Before its first step nothing but the collectives' deadline watches a worker. */
     if (stops && strcmp(moment->point, "train:1") == 0)
-        snprintf(words, sizeof words, "%s failures=1 timeout=1.5 fault=%s:%s@%d %s", WORDS, moment->point, fault->action, rank, new_marker());
-    print_message("          %s, %s, rank %d\n", moment->name, fault->name, rank);
+        snprintf(words, sizeof words, "%s failures=1 timeout=1.5 fault=%s:%s@%d %s", mode, moment->point, fault->action, rank, new_marker());
+    print_message("          %s, %s, rank %d%s\n", moment->name, fault->name, rank, mode == WORDS ? "" : ", written behind");
     job_expect(name, words, "OK");
     if (file_exists(in_scratch("marker")))
         fail_msg("nobody came by %s", moment->point);
@@ -86,11 +87,12 @@ static void workers(void **state)
 {
     (void)state;
     job_expect("undisturbed", WORDS, "OK");
-    for (size_t m = 0; m < COUNT(moments); m++)
-        for (size_t f = 0; f < COUNT(faults); f++)
-            for (int rank = 0; rank < (moments[m].rank_0_only ? 1 : 2); rank++)
-                if ((!faults[f].needs_answer || moments[m].answers) && choose())
-                    strike_worker(&moments[m], &faults[f], rank);
+    for (size_t mode = 0; mode < COUNT(modes); mode++)
+        for (size_t m = 0; m < COUNT(moments); m++)
+            for (size_t f = 0; f < COUNT(faults); f++)
+                for (int rank = 0; rank < (moments[m].rank_0_only ? 1 : 2); rank++)
+                    if ((!faults[f].needs_answer || moments[m].answers) && choose())
+                        strike_worker(modes[mode], &moments[m], &faults[f], rank);
 }
 
 /* What the train function itself may run into, and return. */

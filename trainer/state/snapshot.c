@@ -117,14 +117,18 @@ int state_snapshot_take(cadre_state *state, state_snapshot **inout)
     return CADRE_OK;
 }
 
-size_t state_local_nbytes(const cadre_state *state)
+static size_t nbytes_of(const cadre_state *state, state_kind kind)
 {
     size_t nbytes = 0;
     for (int i = 0; i < cadre_state_count(state); i++)
-        if (state->impl->entries[i].kind == STATE_LOCAL)
+        if (state->impl->entries[i].kind == kind)
             nbytes += state->impl->entries[i].nbytes;
     return nbytes;
 }
+
+size_t state_tensor_nbytes(const cadre_state *state) { return nbytes_of(state, STATE_TENSOR); }
+
+size_t state_local_nbytes(const cadre_state *state) { return nbytes_of(state, STATE_LOCAL); }
 
 int state_pack_local(cadre_state *state, void *buffer)
 {

@@ -52,6 +52,8 @@ typedef struct state_snapshot {
 int state_snapshot_take(cadre_state *state, state_snapshot **snapshot);
 void state_snapshot_free(state_snapshot *snapshot);
 
+/** Bytes of all tensors: the same on all ranks. */
+size_t state_tensor_nbytes(const cadre_state *state);
 /** Bytes of all local entries of a rank: the same on all ranks; 0 when there are none. */
 size_t state_local_nbytes(const cadre_state *state);
 /** Pack the local entries of this rank, in order and without gaps, into `buffer` of state_local_nbytes. */
