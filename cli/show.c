@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,14 +178,50 @@ static int show_metrics(tracking_store *store, const tracking_trial *trial, cons
 
 /* ---- checkpoints and events ---- */
 
+/* What saving behind the training cost, by the events. */
+struct costs {
+    const tracking_checkpoint *list;
+    int count;
+    double *stall_s, *write_s; /* beside the list; NaN: not known */
+};
+
+static int note_cost(const tracking_event_row *row, void *user)
+{
+    struct costs *costs = user;
+    json_t *value = strcmp(row->kind, "checkpoint") == 0 ? json_loads(row->json, 0, NULL) : NULL;
+    const char *path = value ? json_string_value(json_object_get(value, "path")) : NULL;
+    for (int i = 0; path && i < costs->count; i++)
+        if (strcmp(costs->list[i].path, path) == 0) {
+            costs->stall_s[i] = json_number_value(json_object_get(value, "stall_s"));
+            costs->write_s[i] = json_number_value(json_object_get(value, "write_s"));
+        }
+    json_decref(value);
+    return CADRE_OK;
+}
+
+static void cost_cell(cli_table *table, double seconds)
+{
+    if (isnan(seconds))
+        cli_cell(table, "-");
+    else
+        cli_cell(table, "%.1f ms", 1e3 * seconds);
+}
+
 static int show_checkpoints(tracking_store *store, const tracking_trial *trial, tracking_direction direction)
 {
     tracking_checkpoint *list = NULL;
     int count = 0;
     char score[32];
     int status = tracking_checkpoints(store, trial->id, &list, &count);
+    struct costs costs = {list, count, calloc((size_t)count + 1, sizeof(double)), calloc((size_t)count + 1, sizeof(double))};
+    if (!costs.stall_s || !costs.write_s)
+        status = CADRE_ENOMEM;
+    for (int i = 0; status == CADRE_OK && i < count; i++)
+        costs.stall_s[i] = costs.write_s[i] = NAN;
+    if (status == CADRE_OK && count)
+        status = tracking_each_event(store, trial->experiment, trial->id, note_cost, &costs);
     cli_table *table =
-        status == CADRE_OK && count ? cli_table_new("CHECKPOINT|>ATTEMPT|>REPORT|>STEP|>BYTES|>SCORE|MARK") : NULL;
+        status == CADRE_OK && count ? cli_table_new("CHECKPOINT|>ATTEMPT|>REPORT|>STEP|>BYTES|>SCORE|>STALL|>WRITE|MARK") : NULL;
     for (int i = 0; table && i < count; i++) {
         bool best = cli_is_best(list, count, i, direction), last = i + 1 == count;
         cli_cell(table, "%s", list[i].path);
@@ -193,9 +230,13 @@ static int show_checkpoints(tracking_store *store, const tracking_trial *trial, 
         cli_cell(table, "%" PRId64, list[i].step);
         cli_cell(table, "%" PRId64, list[i].nbytes);
         cli_cell(table, "%s", list[i].has_score ? cli_value_text(list[i].score, score) : "-");
+        cost_cell(table, costs.stall_s[i]);
+        cost_cell(table, costs.write_s[i]);
         cli_cell(table, "%s", best && last ? "best, last" : best ? "best" : last ? "last" : "");
     }
     cli_table_print_titled(table, "checkpoints");
+    free(costs.stall_s);
+    free(costs.write_s);
     free(list);
     return status;
 }

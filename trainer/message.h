@@ -10,6 +10,7 @@
      alive     (a collective is through: not hung, but no step either)
  *     report    report step metrics [checkpoint | saving]    ack      status [message] [stop]
  *     checkpoint  the same without metrics; "behind", of an earlier report: stall_us write_us, not answered
+ *     full      (no space for a checkpoint)                  freed    freed (1: try again)
  *     progress  epoch epochs step steps samples metrics
  *     done      status message second (1: because another rank failed)
  */

@@ -628,6 +628,18 @@ static json_t *acknowledge(const trainer_run *run, int status)
     return reply;
 }
 
+/* A worker that has no room for its checkpoint waits for what can be done about it. */
+static int free_space(trainer_run *run, json_t **reply)
+{
+    bool freed = false;
+    int status = run->trial ? run_files_free_space(run, &freed) : CADRE_OK;
+    *reply = message_new("freed", run->attempt);
+    if (!*reply)
+        return CADRE_ENOMEM;
+    message_set_int(*reply, "freed", freed);
+    return status;
+}
+
 int run_take(trainer_run *run, const json_t *message, json_t **reply)
 {
     *reply = NULL;
@@ -642,6 +654,8 @@ int run_take(trainer_run *run, const json_t *message, json_t **reply)
         progress_update(&run->progress, message);
     if (message_is(message, "ready") && run->attempt_recorded && message_attempt(message) == run->attempt)
         return tracking_attempt_backend(run->store, run->trial, run->attempt, message_string(message, "backend", ""));
+    if (message_is(message, "full") && message_attempt(message) == run->attempt)
+        return free_space(run, reply);
     if (!report && !checkpoint)
         return CADRE_OK;
     if (message_attempt(message) != run->attempt || !run->attempt_open)

@@ -162,11 +162,20 @@ static bool better(const trainer_run *run, const tracking_checkpoint *a, const t
     return a->id > b->id;
 }
 
-/* Kept are the newest and, as far as `keep` goes, the best. */
+/* Pinned by the user: a file of that name lies in it. */
+static bool pinned(const trainer_run *run, const tracking_checkpoint *checkpoint)
+{
+    char *path = base_sprintf("%s/%s/pinned", run->directory, checkpoint->path);
+    bool there = path && base_exists(path);
+    free(path);
+    return there;
+}
+
+/* Kept are the newest, what is pinned and, as far as `keep` goes, the best. */
 static bool kept(const trainer_run *run, const tracking_checkpoint *list, int count, int index)
 {
     int keep = run->trainer->checkpoint.keep;
-    if (keep <= 0 || index == count - 1)
+    if (keep <= 0 || index == count - 1 || pinned(run, &list[index]))
         return true;
     int ahead = 1; /* the newest has its place */
     for (int i = 0; i < count - 1; i++)
@@ -196,6 +205,41 @@ int run_files_prune(trainer_run *run)
         if (!path || base_remove_tree(path) != CADRE_OK) /* the sweep of the next attempt tries again */
             base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message());
         free(path);
+    }
+    free(list);
+    return status;
+}
+
+/* The oldest that can be spared: not the newest, not the best by its score, not pinned, not another trial's. -1: none. */
+static int find_spare(const trainer_run *run, const tracking_checkpoint *list, int count)
+{
+    int best = count - 1;
+    for (int i = 0; i < count; i++)
+        best = better(run, &list[i], &list[best]) ? i : best;
+    for (int i = 0; i < count - 1; i++)
+        if (i != best && run_files_own(run, &list[i]) && !pinned(run, &list[i]))
+            return i;
+    return -1;
+}
+
+int run_files_free_space(trainer_run *run, bool *freed)
+{
+    tracking_checkpoint *list = NULL;
+    int count = 0;
+    *freed = false;
+    int status = tracking_checkpoints(run->store, run->trial, &list, &count);
+    int spare = status == CADRE_OK ? find_spare(run, list, count) : -1;
+    if (spare >= 0) { /* the files first: the record needs room on the disk, too, and one without files is passed over */
+        char *path = base_path_join(run->directory, list[spare].path);
+        status = path ? base_remove_tree(path) : CADRE_ENOMEM;
+        free(path);
+        if (status == CADRE_OK)
+            status = tracking_checkpoint_remove(run->store, list[spare].id);
+        if (status == CADRE_OK)
+            status = tracking_commit(run->store, true);
+        *freed = status == CADRE_OK;
+        base_log(CADRE_LOG_WARN, "trainer", "no space left: %s, the oldest that can be spared, is removed", list[spare].path);
+        progress_say(&run->progress, "no space left: %s, the oldest that can be spared, is removed", list[spare].path);
     }
     free(list);
     return status;

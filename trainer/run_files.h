@@ -17,6 +17,9 @@ int run_files_append_result(trainer_run *run, int64_t report, int64_t step, cons
 void run_files_close_result(trainer_run *run);
 /** Delete the checkpoints that checkpoint.keep does not keep; first from the record, then (the trial's own) from the disk. */
 int run_files_prune(trainer_run *run);
+
+/** The disk is full: remove the oldest checkpoint that can be spared (not the newest, the best, or a pinned one), and say so. `*freed`: there was one. */
+int run_files_free_space(trainer_run *run, bool *freed);
 /** Fill best_checkpoint and last_checkpoint of the result. */
 int run_files_result_checkpoints(trainer_run *run);
 

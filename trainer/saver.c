@@ -12,11 +12,14 @@
 static void write_now(saver *saver)
 {
     double begun = base_now();
-    cadre_checkpoint_info meta = saver->info;
-    saver->status = checkpoint_write(saver->path, saver->snapshot, saver->locals, meta.world, &meta, &saver->info);
+    saver->status = checkpoint_write(saver->path, saver->snapshot, saver->locals, saver->meta.world, &saver->meta, &saver->info);
     if (saver->status != CADRE_OK)
         snprintf(saver->message, sizeof saver->message, "%s", cadre_error_message());
-    saver->write_s = base_now() - begun;
+    saver->write_s += base_now() - begun;
+}
+
+static void let_go(saver *saver)
+{
     free(saver->locals);
     free(saver->path);
     saver->locals = saver->path = NULL;
@@ -50,17 +53,14 @@ int saver_save(saver *saver, cadre_state *state, void *locals, const char *direc
 {
     double begun = base_now();
     saver->stall_s = saver->write_s = 0;
+    let_go(saver);
     snprintf(saver->name, sizeof saver->name, "checkpoint-%06lld", (long long)number);
     saver->path = base_sprintf("%s/%s", directory, saver->name);
     saver->locals = locals;
-    saver->info = *info;
+    saver->meta = *info;
     int status = saver->path ? state_snapshot_take(state, &saver->snapshot) : CADRE_ENOMEM;
-    if (status != CADRE_OK) {
-        free(saver->path);
-        free(saver->locals);
-        saver->path = saver->locals = NULL;
+    if (status != CADRE_OK)
         return status;
-    }
     if (!behind || start(saver) != 0) /* without a thread it takes its time, and is saved all the same */
         write_now(saver);
     saver->behind = behind;
@@ -82,11 +82,20 @@ int saver_finish(saver *saver, bool wait, bool *finished)
     return saver->status == CADRE_OK ? CADRE_OK : base_error(saver->status, "%s", saver->message);
 }
 
+int saver_again(saver *saver)
+{
+    double begun = base_now();
+    write_now(saver);
+    saver->stall_s += base_now() - begun;
+    return saver->status == CADRE_OK ? CADRE_OK : base_error(saver->status, "%s", saver->message);
+}
+
 void saver_close(saver *saver)
 {
     if (saver->running)
         pthread_join(saver->thread, NULL);
     saver->running = false;
+    let_go(saver);
     state_snapshot_free(saver->snapshot);
     saver->snapshot = NULL;
 }

@@ -13,9 +13,9 @@
 
 typedef struct saver {
     state_snapshot *snapshot; /* its memory serves again */
-    void *locals;             /* owned while it writes */
+    void *locals;             /* owned until the next saving, to try again */
     char *path, name[32];     /* of the directory: whole, and its last part */
-    cadre_checkpoint_info info; /* as given, then as written */
+    cadre_checkpoint_info meta, info; /* as given, and as written */
     int status;               /* of the writing, with its message */
     char message[1024];
     double write_s;           /* that the writing took */
@@ -39,6 +39,8 @@ int saver_save(saver *saver, cadre_state *state, void *locals, const char *direc
  * info and times stand in `saver`.
  */
 int saver_finish(saver *saver, bool wait, bool *finished);
+/** Write once more what the last saving could not; training waits. */
+int saver_again(saver *saver);
 /** Waits for what is in flight, whatever comes of it. */
 void saver_close(saver *saver);
 

@@ -183,11 +183,35 @@ static json_t *checkpoint_body(const saver *saver)
     return body ? body : (base_error(CADRE_ENOMEM, "out of memory for a message"), NULL);
 }
 
+/* A full disk: the controller removes old checkpoints while it can spare any. */
+static int save_in_space_freed(cadre_session *session, int status)
+{
+    while (status == CADRE_ENOSPC) {
+        char words[BASE_ERROR_MAX];
+        snprintf(words, sizeof words, "%s", cadre_error_message());
+        json_t *message = message_new("full", session->attempt), *reply = NULL;
+        int asked = message ? session->link->send(session->link, message) : CADRE_ENOMEM;
+        if (asked == CADRE_OK)
+            asked = trainer_link_await(session->link, "freed", INT64_MAX, &reply);
+        bool freed = asked == CADRE_OK && message_int(reply, "freed", 0);
+        json_decref(message);
+        json_decref(reply);
+        if (asked != CADRE_OK)
+            return asked;
+        if (!freed)
+            return base_error(status, "%s", words);
+        status = saver_again(&session->saver);
+    }
+    return status;
+}
+
 int session_finish_saving(cadre_session *session, bool wait)
 {
     const saver *saver = &session->saver;
     bool finished;
     int status = saver_finish(&session->saver, wait, &finished);
+    if (finished)
+        status = save_in_space_freed(session, status);
     if (status != CADRE_OK || !finished)
         return status;
     json_t *message = message_new("checkpoint", session->attempt), *body = checkpoint_body(saver);
@@ -223,6 +247,8 @@ int session_save(cadre_session *session, cadre_state *state, json_t **body, bool
             *written = saver_save(&session->saver, state, locals, session->directory, session->next_checkpoint, &info, *behind);
             session->saving_step = session->step;
             locals = NULL;
+            if (!*behind)
+                *written = save_in_space_freed(session, *written);
         }
         if (*written == CADRE_OK && !*behind && !(*body = checkpoint_body(&session->saver)))
             *written = CADRE_ENOMEM;

@@ -422,6 +422,10 @@ void assert_like(const char *name, const char *undisturbed, int world)
 /* Did a killed run come so far that there is something to resume? */
 bool has_trial(const char *name)
 {
+    sqlite3 *db = NULL; /* one who may write: a store that was killed while its tables were made is rolled back by the next one who opens it so */
+    if (file_exists(in_scratch("runs/%s/cadre.db", name)) && sqlite3_open_v2(in_scratch("runs/%s/cadre.db", name), &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK)
+        sqlite3_exec(db, "SELECT count(*) FROM sqlite_master", NULL, NULL, NULL);
+    sqlite3_close(db);
     return file_exists(in_scratch("runs/%s/cadre.db", name)) && store_int(name, "SELECT count(*) FROM sqlite_master") > 0 &&
            store_int(name, "SELECT count(*) FROM trials") > 0;
 }

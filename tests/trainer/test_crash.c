@@ -231,7 +231,20 @@ static void disk_full(void **state)
         assert_string_equal(job_answer(name, "attempts"), "1");
         assert_run_clean(name);
     }
-    char words[1400];
+    /* A checkpoint that finds no room: the oldest that can be spared goes, and it is written after all. */
+    static const char *const savings[] = {"workers=2 behind=-1", "workers=2 behind=1", "launcher=inproc"};
+    job_expect("undisturbed1", "workers=1", "OK");
+    for (int i = 0; i < 3; i++) {
+        char name[32], words[1400];
+        snprintf(name, sizeof name, "spared%d", i);
+        snprintf(words, sizeof words, "%s fault=checkpoint_write:3:enospc%s %s", savings[i], i < 2 ? "@0" : "", new_marker());
+        job_expect(name, words, "OK");
+        assert_string_equal(job_answer(name, "attempts"), "1");
+        assert_like(name, i < 2 ? "undisturbed" : "undisturbed1", i < 2 ? 2 : 1);
+        assert_string_equal(store_text(name, "SELECT group_concat(path) FROM (SELECT path FROM cadre_checkpoints ORDER BY path)"),
+                            "trial-00000/checkpoint-000002,trial-00000/checkpoint-000003");
+    }
+    char words[1400]; /* but not the only one: then it fails as a worker fails, and is started again */
     snprintf(words, sizeof words, "workers=2 failures=3 fault=checkpoint_write:2:enospc@0 %s", new_marker());
     job_expect("checkpoint", words, "OK"); /* a worker's failure like any other */
     const char *detail = store_text("checkpoint", "SELECT detail FROM cadre_attempts WHERE attempt = 0");

@@ -240,6 +240,18 @@ static void written_behind(void **state)
         assert_true(store_int(behind, "SELECT count(*) FROM cadre_events WHERE kind = 'checkpoint' AND json_extract(value_json, '$.write_s') > 0") >= 3);
     }
     job_expect("wrong", "workers=2 behind=2", "EINVAL");
+    /* What the user has pinned stays. */
+    job job = job_start("pinned", "workers=2 keep=1 sleep_us=20000");
+    wait_for_lines(in_scratch("runs/pinned/trial-00000/result.json"), 1);
+    for (int i = 0; i < 500 && !file_exists(in_scratch("runs/pinned/trial-00000/checkpoint-000001")); i++)
+        usleep(1000);
+    FILE *pin = fopen(in_scratch("runs/pinned/trial-00000/checkpoint-000001/pinned"), "w");
+    assert_non_null(pin);
+    fclose(pin);
+    job_wait(&job, 20);
+    assert_int_equal(job.wait_status, 0);
+    assert_int_equal(store_int("pinned", "SELECT count(*) FROM cadre_checkpoints"), 2);
+    assert_run_clean("pinned");
 }
 
 int main(void)
