@@ -161,7 +161,7 @@ static void test_show(void **state)
         expect("REPORT\tSTEP\tloss\taccuracy\n3\t300\t0.333333\t0.1875\n");
         expect("\n11\t1100\t0.0909091\t-\n12\t1200\tnan\t0.75\n");
         expect("trial-0/checkpoint-1\t0\t1\t0\t5\t0.25\t-\t-\tbest\n");
-        expect("trial-0/checkpoint-2\t0\t2\t0\t5\t0.5\tlast\n");
+        expect("trial-0/checkpoint-2\t0\t2\t0\t5\t0.5\t-\t-\tlast\n");
         assert_null(strstr(output, "restart"));
     }
     assert_int_equal(run("show first --all --events"), 0);
