@@ -5,8 +5,9 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "space.h"
+#include "trainer/state/config.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,26 +86,45 @@ void trial_forget(tuner *tuner, int64_t number)
 
 int64_t trial_row(const tuner_trial *trial) { return trial->tuner->rows[trial->number]; }
 
-/* What the store keeps of each value of the config: Optuna's distribution where it is a dimension. */
-static int describe_params(tuner_trial *trial, tracking_param *params, char **texts, int count)
+/* A value of the config as JSON, in the fewest digits that read back as the same number. */
+static int value_text(const cadre_config *config, const char *name, base_buffer *text)
 {
-    const tuner *tuner = trial->tuner;
-    char *whole = cadre_config_to_json(trial->config);
-    json_t *json = whole ? json_loads(whole, 0, NULL) : NULL;
-    free(whole);
-    int status = json ? CADRE_OK : base_error(CADRE_ENOMEM, "out of memory for a trial");
-    for (int i = 0; status == CADRE_OK && i < count; i++) {
+    switch (state_config_kind_of(config, name)) {
+    case STATE_CONFIG_INT: return base_buffer_printf(text, "%lld", (long long)cadre_config_int(config, name, 0));
+    case STATE_CONFIG_BOOL: return base_buffer_printf(text, "%s", cadre_config_bool(config, name, false) ? "true" : "false");
+    case STATE_CONFIG_STRING: {
+        int status = tuner_put_string(text, cadre_config_string(config, name, ""));
+        return status == CADRE_OK ? base_buffer_append(text, "", 1) : status;
+    }
+    default: return tuner_put_double(text, cadre_config_double(config, name, 0));
+    }
+}
+
+/* Optuna's distribution of a dimension, which is the same for all trials. */
+static const char *distribution_of(tuner *tuner, int dim)
+{
+    if (!tuner->distributions)
+        tuner->distributions = base_calloc((size_t)cadre_space_count(tuner->space), sizeof *tuner->distributions);
+    if (tuner->distributions && !tuner->distributions[dim])
+        tuner->distributions[dim] = cadre_dim_distribution(cadre_space_dim(tuner->space, dim));
+    return tuner->distributions ? tuner->distributions[dim] : NULL;
+}
+
+/* What the store keeps of each value of the config: Optuna's distribution where it is a dimension. */
+static int describe_params(tuner_trial *trial, tracking_param *params, base_buffer *texts, int count)
+{
+    tuner *tuner = trial->tuner;
+    for (int i = 0; i < count; i++) {
         const char *name = cadre_config_name(trial->config, i);
         int dim = cadre_space_find(tuner->space, name);
-        texts[2 * i] = json_dumps(json_object_get(json, name), JSON_ENCODE_ANY | JSON_COMPACT);
-        texts[2 * i + 1] = dim >= 0 ? cadre_dim_distribution(cadre_space_dim(tuner->space, dim)) : NULL;
-        params[i] = (tracking_param){.name = name, .json = texts[2 * i], .distribution_json = texts[2 * i + 1],
+        const char *distribution = dim >= 0 ? distribution_of(tuner, dim) : NULL;
+        int status = value_text(trial->config, name, &texts[i]);
+        if (status != CADRE_OK || (dim >= 0 && !distribution))
+            return base_error(CADRE_ENOMEM, "out of memory for a trial");
+        params[i] = (tracking_param){.name = name, .json = (const char *)texts[i].data, .distribution_json = distribution,
                                      .value = dim >= 0 ? core_get(tuner->core, trial->number)->x[dim] : 0};
-        if (!texts[2 * i] || (dim >= 0 && !texts[2 * i + 1]))
-            status = base_error(CADRE_ENOMEM, "out of memory for a trial");
     }
-    json_decref(json);
-    return status;
+    return CADRE_OK;
 }
 
 int trial_add(tuner_trial *trial)
@@ -112,7 +132,7 @@ int trial_add(tuner_trial *trial)
     tuner *tuner = trial->tuner;
     int count = cadre_config_count(trial->config);
     tracking_param *params = base_calloc((size_t)count, sizeof *params);
-    char **texts = base_calloc(2 * (size_t)count, sizeof *texts);
+    base_buffer *texts = base_calloc((size_t)count, sizeof *texts);
     int64_t number = -1, failed = core_get(tuner->core, trial->number)->retry_of;
     int status = params && texts ? describe_params(trial, params, texts, count) : CADRE_ENOMEM;
     if (status == CADRE_OK)
@@ -120,8 +140,8 @@ int trial_add(tuner_trial *trial)
     if (status == CADRE_OK && number != trial->number)
         status = base_error(CADRE_ECORRUPT, "%s: the next trial has number %lld there, %lld here: has another program added trials?", tuner->directory,
                             (long long)number, (long long)trial->number);
-    for (int i = 0; texts && i < 2 * count; i++)
-        free(texts[i]);
+    for (int i = 0; texts && i < count; i++)
+        base_buffer_free(&texts[i]);
     free(texts);
     free(params);
     return status;

@@ -292,6 +292,9 @@ static void close_experiment(tuner *tuner)
     free(tuner->active);
     tracking_close(tuner->store);
     core_free(tuner->core);
+    for (int i = 0; tuner->distributions && i < cadre_space_count(tuner->space); i++)
+        free(tuner->distributions[i]);
+    free(tuner->distributions);
     cadre_space_free(tuner->space);
     free(tuner->directory);
 }

@@ -34,6 +34,7 @@ typedef struct tuner_trial {
 struct tuner {
     const cadre_tuner *options;
     cadre_space *space;
+    char **distributions;  /* by dimension, as the store has them; made when they are wanted */
     tuner_core *core;
     tracking_store *store;
     int64_t experiment;
