@@ -130,7 +130,7 @@ static size_t control_bytes(int world)
  * most. */
 static size_t decide_chunk(int world, bool roomy)
 {
-    size_t chunk = roomy ? 512 << 10 : 1 << 20;
+    size_t chunk = roomy ? 256 << 10 : 1 << 20;
     while (chunk > (64 << 10) && chunk * SHM_STAGES * (size_t)world > (24 << 20))
         chunk /= 2;
     return chunk;

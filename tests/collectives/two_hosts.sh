@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run a program by mpirun on two hosts that this machine plays: two network namespaces, joined by a virtual link, each with a host name of
-# its own. Both are gone afterwards, however it ends. Needs root, iproute2, util-linux and Open MPI.
+# Run a program by mpirun on two hosts that this machine plays: two network namespaces, joined by a virtual link, each with a host name and
+# half of the cores of its own. Both are gone afterwards, however it ends. Needs root, iproute2, util-linux and Open MPI.
 #
 #   two_hosts.sh [-n RANKS-PER-HOST] [-x "MPIRUN OPTIONS"] PROGRAM [ARGUMENTS]
 #
@@ -53,12 +53,19 @@ for host in a b; do
     number=$((number + 1))
 done
 
+cores=$(nproc)
+half=$((cores / 2))
+own_a= own_b=
+if [ $half -gt 0 ] && taskset -c 0-$((cores - 1)) true 2>/dev/null; then
+    own_a="taskset -c 0-$((half - 1))" own_b="taskset -c $half-$((cores - 1))"
+fi
+
 # In place of ssh: mpirun calls it with the host and a command.
 cat >"$work/agent" <<END
 #!/bin/sh
 shift
 export TMPDIR=$work/b
-exec ip netns exec $name-b unshare --uts sh -c "hostname $name-b; \$*"
+exec $own_b ip netns exec $name-b unshare --uts sh -c "hostname $name-b; \$*"
 END
 chmod +x "$work/agent"
 mkdir "$work/a" "$work/b"
@@ -66,6 +73,6 @@ mkdir "$work/a" "$work/b"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=${OMPI_MCA_mpi_yield_when_idle-1}
 export TMPDIR="$work/a" NAME="$name-a"
 # shellcheck disable=SC2086
-ip netns exec $name-a unshare --uts sh -c 'hostname "$NAME"; exec "$@"' sh \
+$own_a ip netns exec $name-a unshare --uts sh -c 'hostname "$NAME"; exec "$@"' sh \
     mpirun --host 10.77.0.1:$ranks,10.77.0.2:$ranks -np $((2 * ranks)) --bind-to none --mca plm_rsh_agent "$work/agent" \
     --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 -x OMPI_MCA_mpi_yield_when_idle $options "$@"
