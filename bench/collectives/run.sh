@@ -26,7 +26,7 @@ bench=$root/build/bench/bench_allreduce
 
 {
     date -u '+%Y-%m-%d'
-    uname -srm
+    uname -sm
     sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sort | uniq -c
     mpirun --version | head -n 1
     cut -d ' ' -f 1-3 /proc/loadavg | sed 's/^/load at the start: /'
