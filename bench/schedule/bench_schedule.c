@@ -1,9 +1,11 @@
 /*
- * Early stopping on the learning curves of LCBench, through the tuner itself under its launcher sim: random search under each scheduler, one trial at a
+ * Early stopping on the learning curves of LCBench, through the tuner itself under its launcher sim: searchers under schedulers, one trial at a
  * time, with a budget counted in epochs over all trials. Printed is the mean over six data sets of the median over seeds of (best known - best seen),
  * in points of validation accuracy.
  *
- *     bench_schedule --data DIRECTORY [--seeds N]        DIRECTORY has lcbench.f32 and lcbench_layout.json; N is 30
+ *     bench_schedule --data DIRECTORY [--seeds N] [--first SEED] [--row NAME]
+ *
+ * DIRECTORY has lcbench.f32 and lcbench_layout.json; 30 seeds from 1 on; all rows.
  */
 #include "lcbench.h"
 
@@ -18,15 +20,25 @@
 enum { BUDGETS = 3, LAST = 2600 };
 static const int budgets[BUDGETS] = {520, 1040, LAST};
 
+static const cadre_hyperband_options bands = {.max_t = LCBENCH_EPOCHS, .promotion = true}, delayed_bands = {.max_t = LCBENCH_EPOCHS, .promotion = true, .delayed = true};
+static const cadre_asha_options delayed_asha = {.max_t = LCBENCH_EPOCHS, .grace_period = 3, .reduction_factor = 3, .promotion = true, .delayed = true};
+
 /* Rows as in docs/performance.md. */
-static const struct {
+struct row {
     const char *name;
     cadre_scheduler scheduler;
-} rows[] = {
-    {"random, fifo", {&cadre_scheduler_fifo, NULL}},
-    {"random, median", {&cadre_scheduler_median, &(const cadre_median_options){.grace_period = 1}}},
-    {"random, asha stopping", {&cadre_scheduler_asha, &(const cadre_asha_options){.max_t = LCBENCH_EPOCHS, .reduction_factor = 3}}},
-    {"random, asha promotion", {&cadre_scheduler_asha, &(const cadre_asha_options){.max_t = LCBENCH_EPOCHS, .reduction_factor = 3, .promotion = true}}},
+    const char *search; /* NULL: random */
+};
+static const struct row rows[] = {
+    {"random, fifo", {&cadre_scheduler_fifo, NULL}, NULL},
+    {"random, median", {&cadre_scheduler_median, &(const cadre_median_options){.grace_period = 1}}, NULL},
+    {"random, asha stopping", {&cadre_scheduler_asha, &(const cadre_asha_options){.max_t = LCBENCH_EPOCHS, .reduction_factor = 3}}, NULL},
+    {"random, asha promotion", {&cadre_scheduler_asha, &(const cadre_asha_options){.max_t = LCBENCH_EPOCHS, .reduction_factor = 3, .promotion = true}}, NULL},
+    {"tpe, fifo", {&cadre_scheduler_fifo, NULL}, "tpe"},
+    {"tpe, hyperband", {&cadre_scheduler_hyperband, &bands}, "tpe"},
+    {"bohb, hyperband", {&cadre_scheduler_hyperband, &bands}, "bohb"},
+    {"bohb, hyperband delayed", {&cadre_scheduler_hyperband, &delayed_bands}, "bohb"},
+    {"bohb, asha delayed from 3", {&cadre_scheduler_asha, &delayed_asha}, "bohb"},
 };
 
 static const cadre_param space[] = {
@@ -69,11 +81,11 @@ static int count_epoch(int64_t trial, int64_t report, double value, void *user)
     return run->spent >= LAST ? 2 : 0;
 }
 
-static int run_one(struct run *run, const cadre_scheduler *scheduler, uint64_t seed, const char *storage)
+static int run_one(struct run *run, const struct row *row, uint64_t seed, const char *storage)
 {
     cadre_trainer trainer = {.run = {.name = "curves", .storage = storage}};
     cadre_tuner tuner = {
-        .trainer = &trainer, .metric = "val_accuracy", .space = space, .scheduler = *scheduler, .num_samples = -1, .max_concurrent = 1, .seed = seed,
+        .trainer = &trainer, .metric = "val_accuracy", .space = space, .scheduler = row->scheduler, .search = {.name = row->search}, .num_samples = -1, .max_concurrent = 1, .seed = seed,
         .stop = {.rule = count_epoch, .user = run}, .sim = train_epoch, .sim_user = run,
     };
     run->spent = 0;
@@ -93,7 +105,7 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Mean over the tasks of the median over seeds. */
-static int run_row(const lcbench *bench, const cadre_scheduler *scheduler, int seeds, const char *storage, double mean[BUDGETS])
+static int run_row(const lcbench *bench, const struct row *row, int first, int seeds, const char *storage, double mean[BUDGETS])
 {
     double *regrets = calloc((size_t)seeds * BUDGETS, sizeof *regrets);
     int status = regrets ? CADRE_OK : CADRE_ENOMEM;
@@ -101,7 +113,7 @@ static int run_row(const lcbench *bench, const cadre_scheduler *scheduler, int s
     for (int task = 0; status == CADRE_OK && task < LCBENCH_TASKS; task++) {
         struct run run = {.bench = bench, .task = &lcbench_tasks[task]};
         for (int seed = 0; status == CADRE_OK && seed < seeds; seed++) {
-            status = run_one(&run, scheduler, (uint64_t)seed + 1, storage);
+            status = run_one(&run, row, (uint64_t)(first + seed), storage);
             for (int i = 0; i < BUDGETS; i++)
                 regrets[i * seeds + seed] = run.regret[i];
         }
@@ -117,14 +129,16 @@ static int run_row(const lcbench *bench, const cadre_scheduler *scheduler, int s
 
 int main(int argc, char **argv)
 {
-    const char *data = NULL;
-    int seeds = 30;
+    const char *data = NULL, *only = NULL;
+    int seeds = 30, first = 1;
     for (int i = 1; i + 1 < argc; i += 2) {
         data = strcmp(argv[i], "--data") == 0 ? argv[i + 1] : data;
+        only = strcmp(argv[i], "--row") == 0 ? argv[i + 1] : only;
         seeds = strcmp(argv[i], "--seeds") == 0 ? atoi(argv[i + 1]) : seeds;
+        first = strcmp(argv[i], "--first") == 0 ? atoi(argv[i + 1]) : first;
     }
     if (!data || seeds < 1) {
-        fprintf(stderr, "usage: bench_schedule --data DIRECTORY [--seeds N]\n");
+        fprintf(stderr, "usage: bench_schedule --data DIRECTORY [--seeds N] [--first SEED] [--row NAME]\n");
         return 2;
     }
     lcbench *bench = lcbench_open(data);
@@ -137,7 +151,9 @@ int main(int argc, char **argv)
         fprintf(table, "%-26s %8d %8d %8d   (epochs; %d seeds)\n", "points below the best", budgets[0], budgets[1], budgets[2], seeds);
     for (size_t row = 0; status == CADRE_OK && row < sizeof rows / sizeof *rows; row++) {
         double mean[BUDGETS];
-        status = run_row(bench, &rows[row].scheduler, seeds, storage, mean);
+        if (only && strcmp(only, rows[row].name) != 0)
+            continue;
+        status = run_row(bench, &rows[row], first, seeds, storage, mean);
         if (status == CADRE_OK)
             fprintf(table, "%-26s %8.1f %8.1f %8.1f\n", rows[row].name, mean[0], mean[1], mean[2]);
         fflush(table);

@@ -33,7 +33,7 @@ const survive_kind survive_kinds[] = {
     {"random, promotion, 2 slots", false, "random", 2, 1, 2, false},
     {"tpe, 1 slot, cadre tune", true, "tpe", 1, 1, 0, true},
     {"random, 4 slots", false, "random", 4, 1, 0, true},
-    {"tpe, promotion, 2 slots, cadre tune", true, "tpe", 2, 1, 2, false},
+    {"bohb, promotion, 2 slots, cadre tune", true, "bohb", 2, 1, 2, false},
     {"random, 2 slots of 2 workers", false, "random", 2, 2, 0, true},
 };
 const int survive_kind_count = sizeof survive_kinds / sizeof *survive_kinds;

@@ -43,6 +43,7 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
 
 static const cadre_param space[] = {CADRE_LOGUNIFORM("lr", 1e-4, 1e-1), CADRE_CHOICE("kind", "a", "b"), CADRE_END};
 static const cadre_asha_options stopping = {.max_t = 9, .reduction_factor = 3}, promotion = {.max_t = 9, .reduction_factor = 3, .promotion = true};
+static const cadre_hyperband_options bands = {.max_t = 9};
 
 static int fit(const char *name, cadre_tuner tuner, const char *how, cadre_tuner_result *result)
 {
@@ -56,10 +57,16 @@ static int fit(const char *name, cadre_tuner tuner, const char *how, cadre_tuner
 static void simulation_repeats(void **state)
 {
     (void)state;
-    const cadre_search searches[] = {{.name = "random"}, {.name = "tpe"}};
-    const cadre_scheduler schedulers[] = {{0}, {&cadre_scheduler_asha, &stopping}, {&cadre_scheduler_asha, &promotion}, {&cadre_scheduler_median, NULL}};
-    for (int i = 0; i < 8; i++) {
-        cadre_tuner tuner = {.sim = simulate, .num_samples = 40, .seed = 3, .max_concurrent = 3, .search = searches[i % 2], .scheduler = schedulers[i / 2]};
+    const cadre_search searches[] = {{.name = "random"}, {.name = "tpe"}, {.name = "bohb"}};
+    const cadre_scheduler schedulers[] = {{0},
+                                          {&cadre_scheduler_asha, &stopping},
+                                          {&cadre_scheduler_asha, &promotion},
+                                          {&cadre_scheduler_median, NULL},
+                                          {&cadre_scheduler_hyperband, &bands},
+                                          {&cadre_scheduler_percentile, NULL}};
+    for (int i = 0; i < 12; i++) {
+        bool pauses = i / 2 == 2;
+        cadre_tuner tuner = {.sim = simulate, .num_samples = 40, .seed = 3, .max_concurrent = 3, .search = searches[(i + i / 4) % 3], .scheduler = schedulers[i / 2]};
         char first[8], second[8];
         snprintf(first, sizeof first, "a%d", i);
         snprintf(second, sizeof second, "b%d", i);
@@ -82,7 +89,7 @@ static void simulation_repeats(void **state)
         tuner.num_samples = 40;
         tuner.resume = CADRE_TUNE_RESUME;
         assert_int_equal(fit(second, tuner, NULL, NULL), CADRE_OK);
-        if (i / 2 != 2) /* at the end of its first part promotion gives up what would be promoted later */
+        if (!pauses) /* at the end of its first part promotion gives up what would be promoted later */
             assert_string_equal(trials_of(second), undivided);
         free(undivided);
         free(once);
