@@ -1,7 +1,7 @@
 #!/bin/sh
 # The search bench, one command: run.sh BUILD-FOLDER [DATA-FOLDER] [SEEDS] [SEARCHER] [OPTUNA-SAMPLER] [TRIALS] [FIRST-SEED]
 # Ours, random search, and Optuna's from PyPI (pinned; in a virtual environment below the build folder), in turn over seeds, then the
-# report. Runs that are in the results file already are passed over: it may be interrupted, and started again with more seeds.
+# report, ranks and plots. Runs that are in the results file already are passed over: it may be interrupted, and started again with more seeds.
 # Optuna's gp is slow: take 100 trials, 10 seeds, and as many evenings as it needs.
 set -eu
 build=$1
@@ -30,3 +30,4 @@ while [ "$seed" -lt $((first + seeds)) ]; do
 done
 "$build/bin/bench_search" --speed --searcher "$searcher"
 python3 "$here/report.py" "$out" --ours "cadre-$searcher" --theirs "optuna-5.0.0-$sampler" --at 50 100 $([ "$trials" -lt 200 ] || echo 200)
+python3 "$here/ranks.py" "$out" --at 50 100 $([ "$trials" -lt 200 ] || echo 200) --plots "$build/search-plots"

@@ -177,17 +177,32 @@ static int by_rank(const cma *search, int a, int b)
     return order ? order : a - b;
 }
 
-/* The places of the best `most` results, best first. */
-static void sort(const cma *search, int *order, int most)
+/* Let the place at `at` sink in a heap whose worst is on top. */
+static void sink(const cma *search, int *heap, int at, int count)
 {
-    int sorted = 0;
-    for (int i = 0; i < search->told.count; i++) {
-        int at = sorted < most ? sorted++ : most;
-        for (; at > 0 && by_rank(search, i, order[at - 1]) < 0; at--)
-            if (at < most)
-                order[at] = order[at - 1];
-        if (at < most)
-            order[at] = i;
+    int place = heap[at];
+    for (int child = 2 * at + 1; child < count; at = child, child = 2 * at + 1) {
+        child += child + 1 < count && by_rank(search, heap[child], heap[child + 1]) < 0;
+        if (by_rank(search, place, heap[child]) >= 0)
+            break;
+        heap[at] = heap[child];
+    }
+    heap[at] = place;
+}
+
+/* The places of all results, best first. */
+static void sort(const cma *search, int *order)
+{
+    int count = (int)search->told.count;
+    for (int i = 0; i < count; i++)
+        order[i] = i;
+    for (int i = count / 2 - 1; i >= 0; i--)
+        sink(search, order, i, count);
+    for (int end = count - 1; end > 0; end--) {
+        int worst = order[0];
+        order[0] = order[end];
+        order[end] = worst;
+        sink(search, order, 0, end);
     }
 }
 
@@ -196,7 +211,7 @@ static void line_up(cma *search)
 {
     cma_strategy *strategy = &search->strategy;
     int n = strategy->n, lambda = strategy->lambda, choices = search->coords.choices;
-    sort(search, search->order, lambda);
+    sort(search, search->order);
     for (int k = 0; k < lambda; k++) {
         int from = search->order[k];
         const double *g = search->told.g + (int64_t)from * n;
@@ -294,7 +309,7 @@ static void begin_from_results(cma *search, const int *order, int good)
 static int begin(cma *search)
 {
     int n = search->coords.n, good = (int)ceil(GOOD * (double)search->told.count);
-    int *order = good ? base_malloc((size_t)good * sizeof *order) : NULL;
+    int *order = good ? base_malloc((size_t)search->told.count * sizeof *order) : NULL;
     if (good && !order)
         return CADRE_ENOMEM;
     for (int i = 0; i < n; i++)
@@ -302,7 +317,7 @@ static int begin(cma *search)
     cma_strategy_start(&search->strategy, search->lambda, search->g, search->sigma);
     cma_choices_start(&search->choices);
     if (good && search->best.end != CADRE_ENDED_FAILED) {
-        sort(search, order, good);
+        sort(search, order);
         begin_from_results(search, order, good);
     }
     free(order);
