@@ -135,6 +135,33 @@ static void it_hands_over(void **state)
                "{\"handover\": 20}", "cmaes");
 }
 
+/* Where there are steps and choices alone, two of them suggest in turn, and that is said once. */
+static void two_in_turn(void **state)
+{
+    (void)state;
+    cadre_space *space =
+        make(PARAMS(CADRE_RANDINT("a", 0, 40), CADRE_QUNIFORM("b", -2, 2, 0.1), CADRE_CHOICE("c", "x", "y", "z")));
+    cadre_searcher *searcher = start(space, "auto", "{\"handover\": 60}");
+    static const char *const names[] = {
+        "gp, after 0 results: ", "gp and tpe in turn, after 40 results: ", "tpe, after 60 results: "};
+    int notes = 0;
+    for (int i = 0; i < 70; i++) {
+        double x[DIMS];
+        int64_t number;
+        ask(searcher, x, &number);
+        const char *note = cadre_searcher_note(searcher);
+        if (*note) {
+            assert_in_range(notes, 0, 2);
+            assert_true(strncmp(note, names[notes], strlen(names[notes])) == 0);
+            notes++;
+        }
+        assert_int_equal(cadre_searcher_tell(searcher, number, &(cadre_outcome){.value = value_of(x)}), CADRE_OK);
+    }
+    assert_int_equal(notes, 3);
+    cadre_searcher_free(searcher);
+    cadre_space_free(space);
+}
+
 static void what_is_wrong_is_refused(void **state)
 {
     (void)state;
@@ -154,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_suggests_what_the_one_it_names_does),
         cmocka_unit_test(it_hands_over),
+        cmocka_unit_test(two_in_turn),
         cmocka_unit_test(what_is_wrong_is_refused),
     };
     return cmocka_run_group_tests_name("auto", tests, NULL, NULL);
