@@ -24,9 +24,9 @@
 enum { MOST_ROUNDS = 25 };
 
 #ifdef BENCH_TORCH
-static const bool torch = true;
+enum { torch = true };
 #else
-static const bool torch = false;
+enum { torch = false };
 #endif
 
 static double scale = 1, load; /* load: of the machine before the first round */
@@ -53,20 +53,20 @@ typedef struct row {
     bool with_torch; /* also worth measuring where libtorch is loaded */
     const char *unit;
     double bar; /* at least; negative: at most; 0: none */
-    int64_t count, wanted;
+    int64_t count; /* in the store after the last round */
     double values[MOST_ROUNDS], p99[MOST_ROUNDS], peaks[MOST_ROUNDS];
 } row;
 
 enum { BARE, BARE_TWO, TRIALS, SIM, BARE_START, START, ONE, EIGHT, ROWS };
 static row rows[ROWS] = {
-    [BARE] = {"bare", "fork, exit and wait, one after another", bare, true, "/s", 0, 0, 0, {0}, {0}, {0}},
-    [BARE_TWO] = {"bare_two", "the same, two at once", bare_two, true, "/s", 0, 0, 0, {0}, {0}, {0}},
-    [TRIALS] = {"trials", "trials that do nothing, 2 slots", trials, true, "/s", 300, 0, 0, {0}, {0}, {0}},
-    [SIM] = {"sim", "trials under sim", sim, false, "/s", 20000, 0, 0, {0}, {0}, {0}},
-    [BARE_START] = {"bare_start", "fork to the child's first line", bare_start, true, "ms", 0, 0, 0, {0}, {0}, {0}},
-    [START] = {"start", "decision to the train function's first line", start, true, "ms", -10, 0, 0, {0}, {0}, {0}},
-    [ONE] = {"reports_one", "reports, one trial in a tight loop", one_reports, false, "/s", 20000, 0, 0, {0}, {0}, {0}},
-    [EIGHT] = {"reports_eight", "reports, eight trials at once", eight_report, false, "/s", 20000, 0, 0, {0}, {0}, {0}},
+    [BARE] = {.name = "bare", .text = "fork, exit and wait, one after another", .run = bare, .with_torch = true, .unit = "/s"},
+    [BARE_TWO] = {.name = "bare_two", .text = "the same, two at once", .run = bare_two, .with_torch = true, .unit = "/s"},
+    [TRIALS] = {.name = "trials", .text = "trials that do nothing, 2 slots", .run = trials, .with_torch = true, .unit = "/s", .bar = torch ? 150 : 300},
+    [SIM] = {.name = "sim", .text = "trials under sim", .run = sim, .unit = "/s", .bar = 20000},
+    [BARE_START] = {.name = "bare_start", .text = "fork to the child's first line", .run = bare_start, .with_torch = true, .unit = "ms"},
+    [START] = {.name = "start", .text = "decision to the train function's first line", .run = start, .with_torch = true, .unit = "ms", .bar = torch ? -10 : 0},
+    [ONE] = {.name = "reports_one", .text = "reports, one trial in a tight loop", .run = one_reports, .unit = "/s", .bar = 20000},
+    [EIGHT] = {.name = "reports_eight", .text = "reports, eight trials at once", .run = eight_report, .unit = "/s", .bar = 20000},
 };
 
 /* ---- running ---- */
@@ -110,7 +110,7 @@ static bool measured(const row *row) { return row->with_torch || !torch; }
 static int run_round(int round)
 {
     char sweep[1200];
-    snprintf(sweep, sizeof sweep, "rm -rf '%s'/bench", folder);
+    snprintf(sweep, sizeof sweep, "rm -rf '%s/bench'", folder);
     for (int i = 0; i < ROWS; i++)
         if (measured(&rows[i]) && (run_one(&rows[i], round) != 0 || system(sweep) != 0))
             return -1;
@@ -142,8 +142,6 @@ static double median(const double *values, int count)
 /* The bare rate or time that a row's stands beside; NULL: none. */
 static const row *limit_of(const row *row) { return row == &rows[TRIALS] ? &rows[BARE_TWO] : row == &rows[START] ? &rows[BARE_START] : NULL; }
 
-static double bar_of(const row *row) { return torch && row == &rows[TRIALS] ? 150 : !torch && row == &rows[START] ? 0 : row->bar; }
-
 static void print_table(int rounds)
 {
     printf("%s, medians of %d rounds, load %.1f\n", torch ? "with libtorch loaded" : "without libtorch", rounds, load);
@@ -151,7 +149,7 @@ static void print_table(int rounds)
         const row *row = &rows[i], *limit = limit_of(row);
         if (!measured(row))
             continue;
-        double value = median(row->values, rounds), bar = bar_of(row);
+        double value = median(row->values, rounds), bar = row->bar;
         printf("  %-44s %10.*f %s", row->text, *row->unit == 'm' ? 2 : 0, value, row->unit);
         if (*row->unit == 'm')
             printf("  (p99 %.2f)", median(row->p99, rounds));
@@ -173,7 +171,7 @@ static void print_json(int rounds)
         if (!measured(row))
             continue;
         printf("%s\"%s\": {\"unit\": \"%s\", \"count\": %lld, \"median\": %.6g, \"p99_ms\": %.6g, \"peak_mib\": %.6g, \"bar\": %g, \"rounds\": [", comma,
-               row->name, row->unit, (long long)row->count, median(row->values, rounds), median(row->p99, rounds), median(row->peaks, rounds), bar_of(row));
+               row->name, row->unit, (long long)row->count, median(row->values, rounds), median(row->p99, rounds), median(row->peaks, rounds), row->bar);
         for (int k = 0; k < rounds; k++)
             printf("%s%.6g", k ? ", " : "", row->values[k]);
         printf("]}");
