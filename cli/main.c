@@ -16,22 +16,23 @@ static const struct {
 } commands[] = {
     {"tune", cli_tune, "tune SWEEP.yaml [options]\n       cadre tune --name NAME --metric METRIC --max|--min [options] -- COMMAND [ARGUMENTS]",
      "search the best parameters of any program",
+     "  cadre tune --name first -n 50 --metric accuracy --max -- ./prog --lr '~loguniform(1e-4, 1e-1)'\n\n"
      "  In COMMAND, an argument '~loguniform(1e-4, 1e-1)' after an option --lr makes \"lr\" a parameter; so do\n"
      "  '--lr=~loguniform(...)' and, elsewhere, 'lr~loguniform(...)'.\n\n"
      "  --name NAME             of the experiment (default: the sweep file's)\n"
      "  --storage DIR           where experiments are kept (default: runs)\n"
      "  --metric METRIC, --max, --min\n"
      "                          what is to be made best\n"
-     "  -n, --num-samples N     trials in all\n"
+     "  -n, --num-samples N     trials in all (default: 1, or every combination of the grids once)\n"
      "  --search NAME           auto, random, grid, sobol, halton, tpe, gp, bohb, cmaes; or a map: '{name: tpe, startup: 20}'\n"
      "  --scheduler NAME        fifo, asha, hyperband, percentile, median; or a map: '{name: asha, max_t: 27}'\n"
      "  --stop MAP              '{max_iterations: 10, target: 0.99}'\n"
      "  -j, --max-concurrent N  trials at once (default: as many as there are cores)\n"
      "  --cores N, --gpus N     of a trial; parts are possible\n"
-     "  --seed N                same seed, same trials\n"
+     "  --seed N                same seed, same trials (default: 0)\n"
      "  --time-budget TIME      seconds, or 10m, 1.5h\n"
-     "  --max-failures N        restarts of a trial that fails\n"
-     "  --hang-timeout TIME     a trial that does not report for so long has failed\n"
+     "  --max-failures N        restarts of a trial that fails (default: 0)\n"
+     "  --hang-timeout TIME     a trial that does not report for so long has failed (default: never)\n"
      "  --fail-fast             the first trial that fails ends the sweep\n"
      "  --check                 say whether the sweep is in order, and run nothing\n"
      "  --quiet                 print nothing but errors\n"
@@ -42,6 +43,7 @@ static const struct {
      "Exit codes: 0 done, 1 failed, 2 called wrongly or a bad sweep, 3 no trial finished, 4 target missed,\n"
      "5 a trial failed (--fail-fast), 130 interrupted.\n"},
     {"resume", cli_resume, "resume RUN [options]", "go on with a sweep that was interrupted, or with more trials",
+     "  Trials that are not finished go on first.\n\n"
      "  -n, --more N            so many trials more than before\n"
      "  --errored               try failed trials again, from their checkpoints\n"
      "  --restart-errored       try failed trials again, from the beginning\n"
@@ -60,6 +62,7 @@ static const struct {
      "  --yes          do not ask\n"
      "  --storage DIR  where experiments are looked for by name (default: runs)\n"},
     {"report", cli_report, "report METRIC=VALUE... [step=N] [--checkpoint]", "report from a script that runs as a trial",
+     "  cadre report loss=0.3 step=5 || exit 0\n\n"
      "  --checkpoint  what the script needs to go on from here is saved in $CADRE_CHECKPOINT_DIR\n\n"
      "Exit codes: 0 go on, 3 the trial is to end, 1 failed, 2 called wrongly.\n"},
     {"ls", cli_ls, "ls [DIR] [--json]", "list the experiments below DIR (default: runs)",

@@ -206,11 +206,40 @@ static void test_permission(void **state)
 #undef NOBODY
 }
 
+/* What help says there is, is there, and all of it; its examples work. */
+static void test_help(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"search", "scheduler"};
+    for (size_t i = 0; i < 2; i++) {
+        char line[200], names[1000];
+        snprintf(line, sizeof line, "cadre tune sweep.yaml --%s '?'", kinds[i]);
+        assert_int_equal(run(line), 2);
+        const char *list = strstr(output, "; there are ");
+        assert_non_null(list);
+        snprintf(names, sizeof names, "%.900s", list + strlen("; there are "));
+        assert_int_equal(run("cadre tune --help"), 0);
+        for (char *name = strtok(names, ", \n"); name; name = strtok(NULL, ", \n")) {
+            char one[100], last[100];
+            snprintf(one, sizeof one, " %s,", name);
+            snprintf(last, sizeof last, " %s;", name);
+            if (!strstr(output, one) && !strstr(output, last))
+                fail_msg("help does not list %s", name);
+        }
+    }
+    write_file("prog", "#!/bin/sh\ncadre report accuracy=0.5 step=5 || exit 0\n", 0700);
+    assert_int_equal(run("cadre tune --name first -n 5 --metric accuracy --max --search '{name: tpe, startup: 20}' --scheduler '{name: asha, max_t: 27}' "
+                         "--stop '{max_iterations: 10, target: 0.99}' --quiet -- ./prog --lr '~loguniform(1e-4, 1e-1)'"), 0);
+    assert_string_equal(output, "");
+    assert_int_equal(run("for c in tune resume best export rm report ls show info; do cadre $c --help; done | awk 'length($0) > 120' | grep ."), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_mistakes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_output, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_help, setup, teardown),
         cmocka_unit_test_setup_teardown(test_permission, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
