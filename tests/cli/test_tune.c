@@ -84,6 +84,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    RUNS(0, "! grep -rls --include='rank*.log' Sanitizer runs"); /* what the relay, a worker, has leaked */
     helpers_remove();
     return 0;
 }

@@ -2,6 +2,9 @@
 
 #include "base/error.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -70,6 +73,9 @@ static void become_worker(struct state *state, const struct request *request, in
     fcntl(control_fd, F_SETFD, FD_CLOEXEC);
     int code = state->worker(request->rank, request->attempt, control_fd, state->user);
     fflush(NULL);
+#ifdef __SANITIZE_ADDRESS__ /* which looks for leaks in exit alone */
+    (void)__lsan_do_recoverable_leak_check(); /* what it finds is in the rank's log */
+#endif
     _exit(code); /* not exit: what the program registered for its end is the controller's to run */
 }
 
