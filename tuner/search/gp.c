@@ -240,20 +240,26 @@ static void choose(gp *search)
 
 /* ---- asking ----------------------------------------------------------------------------------------------------- */
 
-/* Fit under one warp; how well it describes the values, lower is better. */
+/* Evaluations of a fit: an evaluation costs the cube of the trials, and a fit goes on at the next suggestion. */
+static int evaluations(const gp *search)
+{
+    int most = 2400 / search->model.count;
+    return most > 40 ? 40 : most < 6 ? 6 : most;
+}
+
+/* Fit under one warp; how well it describes the values, lower is better. A warp's first fit begins at the last one. */
 static double fit(gp *search, gp_warp_kind kind, bool restart, int evaluations)
 {
     gp_model *model = &search->model;
     size_t parameters = (size_t)gp_fit_parameters(model);
     double *theta = search->theta_of + (size_t)kind * parameters;
     gp_scale scale = gp_warp(kind, model->count, search->state, search->value, search->sorted, model->y);
+    search->stretch = scale.stretch;
     if (search->fitted_of[kind])
         memcpy(model->theta, theta, parameters * sizeof *theta);
-    model->fitted = search->fitted_of[kind];
     double value = gp_fit(model, restart, evaluations);
     memcpy(theta, model->theta, parameters * sizeof *theta);
     search->fitted_of[kind] = true;
-    search->stretch = scale.stretch;
     return value - scale.slopes;
 }
 
@@ -261,20 +267,20 @@ static double fit(gp *search, gp_warp_kind kind, bool restart, int evaluations)
  */
 static const double handicap = 5;
 
-/* Which warp is decided now and then; starts other than the fit before, too, once there are many trials. */
+/* Which warp is decided now and then; starts other than the fit before, too. */
 static void make_model(gp *search)
 {
-    enum { EVALUATIONS = 40, FEW = 40 };
-    int told = search->history.told;
-    bool restart = told < FEW || told % 8 == 0;
-    double best = fit(search, search->warp, restart, EVALUATIONS);
+    enum { FEW = 40, MANY = 100 };
+    int told = search->history.told, most = evaluations(search);
+    bool restart = told < FEW || told % (told < MANY ? 8 : 32) == 0;
+    double best = fit(search, search->warp, restart, search->model.fitted ? most : 40);
     if (told >= search->warp_at + (told < FEW ? 5 : told / 8)) {
         gp_warp_kind was = search->warp;
         best += was == GP_WARP_LINEAR ? 0 : handicap;
         for (int kind = 0; kind < GP_WARPS; kind++) {
             if (kind == (int)was)
                 continue;
-            double value = fit(search, (gp_warp_kind)kind, !search->fitted_of[kind], EVALUATIONS);
+            double value = fit(search, (gp_warp_kind)kind, false, most);
             value += kind == GP_WARP_LINEAR ? 0 : handicap;
             if (value < best) {
                 best = value;

@@ -27,7 +27,7 @@ enum {
 
 /* Vector code for processors that have it, chosen when the library is loaded. */
 #if defined(__x86_64__) && defined(__gnu_linux__)
-#define GP_WIDE __attribute__((target_clones("avx2", "default")))
+#define GP_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define GP_WIDE
 #endif
