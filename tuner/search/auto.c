@@ -5,11 +5,11 @@
  *
  * - first gp: few results go furthest there, whatever the space is;
  * - where nothing is continuous, after 40 results gp and tpe in turn: of 12 runs of 200 trials on four tables of
- * trainings they found the best config in 9, gp alone in 7 of 11, tpe alone in 5 of 12;
- * - after 200 results cmaes where all dimensions are numbers that are always there, not all in steps: begun around the
- * best of what is known, it costs nothing however many results there are, goes on to many digits, and looks elsewhere
- * when it has;
- * - after 200 results tpe where there are choices, conditions or steps alone.
+ *   trainings they found the best config in 9, gp alone in 7, tpe alone in 5;
+ * - after 200 results cmaes, where all dimensions are numbers that are always there, not all in steps: begun around
+ *   the best of what is known, it costs nothing however many results there are, goes on to many digits, and looks
+ *   elsewhere when it has;
+ * - after 200 results tpe, where there are choices, conditions or steps alone.
  *
  * The number of trials that are planned and noise do not count so far: the first may change between two lives of an
  * experiment, and the second is gp's own business.
@@ -107,8 +107,7 @@ static int auto_create(const cadre_searcher_args *args, void **self)
     return CADRE_OK;
 }
 
-/* ---- the log -------------------------------------------------------------------------------------------------------
- */
+/* ---- the log ------------------------------------------------------------------------------------------------------ */
 
 #define GROW(array, elements)                                                                                          \
     ((grown = base_realloc(array, (size_t)(elements) * sizeof *(array) + 1)) ? ((array) = grown, true) : false)
@@ -170,8 +169,7 @@ static int catch_up(auto_search *search, int m)
     return CADRE_OK;
 }
 
-/* ---- choosing ------------------------------------------------------------------------------------------------------
- */
+/* ---- choosing ----------------------------------------------------------------------------------------------------- */
 
 /* Who suggests, one after the other in turn, and why. */
 typedef struct auto_phase {

@@ -12,22 +12,27 @@
  * - bounds: coordinates bend back there (cma_coords.c); nothing is drawn twice for them and nothing is penalised
  * - ints and steps: CMA-ES with margin (cma_margin.c)
  * - choices: CatCMA's distributions (cma_choice.c)
- * - conditions: a number that is not there keeps its coordinate, which then drifts freely; a choice that is not there
- * does not count
+ * - conditions: a number that is not there keeps its coordinate, which then drifts freely; a choice does not count then
  * - failed candidates are the worst of their generation; pruned ones come after all complete ones, the furthest first
  * - restarts: BIPOP, IPOP or none (cma_restart.c); noise: LRA-CMA by choice (cma_rate.c)
  *
  * Where it departs from those papers:
- * - A point that was tried is not tried again: its known result takes its place in the generation unasked. On grids and
- * tables where a converged distribution draws the same points over and over, generations go on for free until something
- * new comes; a run that finds nothing new in 30 of them is over.
- * - Candidates of equal rank share their weights evenly, and a generation of equal ones widens the distribution instead
- * of turning it by chance.
- * - A warm start is narrower: the paper's 0.1 around a single good result, but 0.025 around four or more, which show by
+ *
+ * A point that was tried is not tried again: its known result takes its place in the generation unasked. On grids and
+ * tables, where a converged distribution draws the same points over and over, generations go on for free until
+ * something new comes; a run that finds nothing new in 30 of them is over. On eight tables of trainings (results/
+ * cmaes.txt) its median regret after 200 trials is 0.29 to 1.16 of that of Optuna's.
+ *
+ * Candidates of equal rank share their weights evenly, and where half of a generation is equally good the distribution
+ * widens. On BBOB's step ellipsoid (f7, 20 instances, 1,000 d evaluations) that ends at 10^-8.0 from the optimum in 5
+ * dimensions and at 10^-4.7 in 10; without the sharing, at 10^-6.6 and 10^-3.9 (geometric means).
+ *
+ * A warm start is narrower: the paper's 0.1 around a single good result, but 0.025 around four or more, which show by
  * themselves how far they spread. After 100 trials of TPE on BBOB (48 runs each in 3, 5 and 10 dimensions) the
- * geometric mean of the distance from the optimum after 50 more is 10^0.28, 10^0.90, and 10^1.67 after 100 more in 10
- * dimensions; with 0.1 it is 10^0.44, 10^1.08 and 10^1.75.
- * - Random numbers go by the number of the draw, not of the ask: one ask may draw several.
+ * geometric mean of the distance from the optimum after 50 more is 10^0.28 in 3 dimensions and 10^0.90 in 5, and after
+ * 100 more 10^1.67 in 10; with 0.1 it is 10^0.44, 10^1.08 and 10^1.75.
+ *
+ * Random numbers go by the number of the draw, not of the ask: one ask may draw several.
  */
 #include "tuner/search/cma.h"
 
@@ -139,7 +144,7 @@ static int cma_create(const cadre_searcher_args *args, void **self)
     static const search_option known[] = {
         {"popsize", SEARCH_OPTION_INT, offsetof(cadre_cmaes_options, popsize), 4, 1e5},
         {"sigma", SEARCH_OPTION_DOUBLE, offsetof(cadre_cmaes_options, sigma), 1e-6, 10},
-        {"startup", SEARCH_OPTION_INT, offsetof(cadre_cmaes_options, startup), -1, 1e6},
+        {"startup", SEARCH_OPTION_INT, offsetof(cadre_cmaes_options, startup), 1, 1e6},
         {"restarts", SEARCH_OPTION_ENUM, offsetof(cadre_cmaes_options, restarts), 0, CADRE_CMAES_IPOP},
         {"bipop", SEARCH_OPTION_VALUE, 0, CADRE_CMAES_BIPOP, 0},
         {"none", SEARCH_OPTION_VALUE, 0, CADRE_CMAES_NONE, 0},
@@ -168,8 +173,7 @@ static int cma_create(const cadre_searcher_args *args, void **self)
     return CADRE_OK;
 }
 
-/* ---- runs ----------------------------------------------------------------------------------------------------------
- */
+/* ---- runs --------------------------------------------------------------------------------------------------------- */
 
 static int by_rank(const cma *search, int a, int b)
 {
@@ -350,8 +354,7 @@ static int begin_again(cma *search)
     return CADRE_OK;
 }
 
-/* ---- asking
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------- */
 
 static void draw(cma *search, double *x)
 {
@@ -376,8 +379,8 @@ static void draw_startup(cma *search, double *x)
     cma_coords_of_point(&search->coords, x, search->g, search->g, search->pick);
 }
 
-/* A point that was not tried yet: candidates that were are worth what was found then, and the generation goes on. False
- * when there seems to be none; then x is one that was tried. */
+/* A point that was not tried yet; where there seems to be none, one that was. Candidates that were tried are worth what
+ * was found then, and the generation goes on. */
 static int draw_new(cma *search, double *x)
 {
     int ndims = search->space->count;
