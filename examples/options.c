@@ -43,6 +43,7 @@ static const char help[] =
     "  --resume             go on with the newest trial of that name\n"
     "  --keep N             checkpoints kept: the newest and the best (default 2; 0: all)\n"
     "  --every-steps N      also save every N steps (default 0: every epoch only)\n"
+    "  --timeline FILE      a trace of what each rank did when, for ui.perfetto.dev\n"
     "  --quiet              print nothing but errors\n"
     "  --help               this text\n";
 
@@ -97,7 +98,7 @@ struct options options_read(int argc, char **argv)
         {"momentum", 1, 0, 0},     {"weight-decay", 1, 0, 0}, {"clip", 1, 0, 0},   {"dtype", 1, 0, 0},   {"contiguous", 0, 0, 0},
         {"seed", 1, 0, 0},         {"data", 1, 0, 0},       {"limit", 1, 0, 0},    {"workers", 1, 0, 0}, {"launcher", 1, 0, 0},
         {"backend", 1, 0, 0},      {"max-failures", 1, 0, 0}, {"name", 1, 0, 0},   {"storage", 1, 0, 0}, {"resume", 0, 0, 0},
-        {"keep", 1, 0, 0},         {"every-steps", 1, 0, 0}, {"quiet", 0, 0, 0},   {0, 0, 0, 0},
+        {"keep", 1, 0, 0},         {"every-steps", 1, 0, 0}, {"quiet", 0, 0, 0}, {"timeline", 1, 0, 0},   {0, 0, 0, 0},
     };
     int index, found;
     opterr = 0;
@@ -145,6 +146,8 @@ struct options options_read(int argc, char **argv)
             o.backend = optarg;
         else if (!strcmp(name, "name"))
             o.name = optarg;
+        else if (!strcmp(name, "timeline"))
+            o.timeline = optarg;
         else if (!strcmp(name, "storage"))
             o.storage = optarg;
         else if (!strcmp(name, "contiguous"))

@@ -85,14 +85,16 @@ static int step(struct training *t, const cadre_batch *batch, double lr, double 
     int status = CADRE_OK;
     ct_tensor *loss;
     ct_scope_begin();
+    int64_t begun = cadre_timeline_begin();
     TRY(forward(t, batch, 1, 28, 28, &loss, NULL));
     TRY_TORCH(ct_tensor_item(loss, loss_value));
+    cadre_timeline_end(begun, "train", "forward");
     TRY_TORCH(ct_optim_zero_grad(t->optim, true));
     TRY(cadre_ddp_backward(t->ddp, loss));
     if (t->options->clip > 0)
         TRY(cadre_ddp_clip_grad_norm(t->ddp, t->options->clip, NULL));
     TRY_TORCH(ct_optim_set_lr(t->optim, lr));
-    TRY_TORCH(ct_optim_step(t->optim));
+    TRY(cadre_ddp_step(t->ddp, t->optim));
 done:
     ct_scope_end();
     return status;
@@ -146,8 +148,10 @@ static int validate(struct training *t, int64_t *correct, int64_t *seen)
         int64_t hits = 0;
         ct_tensor *loss;
         ct_scope_begin();
+        int64_t begun = cadre_timeline_begin();
         if (batch.count > 0)
             status = forward(t, &batch, 1, 28, 28, &loss, &hits);
+        cadre_timeline_end(begun, "validation", "forward");
         ct_scope_end();
         *correct += hits;
         *seen += batch.count;
@@ -313,7 +317,7 @@ int main(int argc, char **argv)
         .user = &program,
         .config = config,
         .scaling = {.num_workers = workers, .launcher = launcher, .backend = o.backend},
-        .run = {.name = o.name, .storage = o.storage, .resume = o.resume ? CADRE_RESUME_LAST : CADRE_RESUME_NEW,
+        .run = {.name = o.name, .storage = o.storage, .resume = o.resume ? CADRE_RESUME_LAST : CADRE_RESUME_NEW, .timeline = o.timeline,
                 .progress = o.quiet ? CADRE_PROGRESS_NONE : CADRE_PROGRESS_AUTO, .metric = "accuracy"},
         .failure = {.max_failures = o.max_failures},
         .checkpoint = {.keep = o.keep, .score_metric = "accuracy", .every_steps = o.every_steps},

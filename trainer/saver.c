@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/mem.h"
+#include "cadre/timeline.h"
 #include "trainer/state/checkpoint.h"
 
 #include <signal.h>
@@ -12,10 +13,12 @@
 static void write_now(saver *saver)
 {
     double begun = base_now();
+    int64_t moment = cadre_timeline_begin();
     saver->status = checkpoint_write(saver->path, saver->snapshot, saver->locals, saver->meta.world, &saver->meta, &saver->info);
     if (saver->status != CADRE_OK)
         snprintf(saver->message, sizeof saver->message, "%s", cadre_error_message());
     saver->write_s += base_now() - begun;
+    cadre_timeline_end_beside(moment, "checkpoint", saver->name);
 }
 
 static void let_go(saver *saver)
@@ -52,6 +55,7 @@ static int start(saver *saver)
 int saver_save(saver *saver, cadre_state *state, void *locals, const char *directory, int64_t number, const cadre_checkpoint_info *info, bool behind)
 {
     double begun = base_now();
+    int64_t moment = cadre_timeline_begin();
     saver->stall_s = saver->write_s = 0;
     let_go(saver);
     snprintf(saver->name, sizeof saver->name, "checkpoint-%06lld", (long long)number);
@@ -65,6 +69,7 @@ int saver_save(saver *saver, cadre_state *state, void *locals, const char *direc
         write_now(saver);
     saver->behind = behind;
     saver->stall_s += base_now() - begun;
+    cadre_timeline_end(moment, "checkpoint", "checkpoint");
     return behind || saver->status == CADRE_OK ? CADRE_OK : base_error(saver->status, "%s", saver->message);
 }
 

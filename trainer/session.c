@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/timeline.h"
 #include "collectives/progress.h"
 #include "message.h"
 #include "trainer/state/checkpoint.h"
@@ -439,7 +440,7 @@ static bool wants_to_leave(const cadre_session *session)
     return session->stop_asked || session_leave_signal || (session->leave_at > 0 && base_now() >= session->leave_at);
 }
 
-int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *metrics, cadre_state *state)
+static int report_at(cadre_session *session, int64_t step, const cadre_metric *metrics, cadre_state *state)
 {
     if (!session)
         return base_error(CADRE_EINVAL, "cadre_report: session is NULL");
@@ -487,6 +488,17 @@ int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *me
         return status;
     session->agreed_to_stop |= leave || status == CADRE_STOP;
     return session->agreed_to_stop ? CADRE_STOP : CADRE_OK;
+}
+
+int cadre_report_at(cadre_session *session, int64_t step, const cadre_metric *metrics, cadre_state *state)
+{
+    int64_t begun = cadre_timeline_begin();
+    int status = report_at(session, step, metrics, state);
+    if (begun) {
+        cadre_timeline_end(begun, "report", "report");
+        base_timeline_flush();
+    }
+    return status;
 }
 
 int cadre_report(cadre_session *session, const cadre_metric *metrics, cadre_state *state)

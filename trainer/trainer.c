@@ -141,6 +141,8 @@ int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, c
             fflush(NULL);
             _exit(code);
         }
+        if (own.run.timeline && !worker_is_underway() && (!collectives_mpi_present(&rank, &world) || rank == 0))
+            unlink(own.run.timeline); /* before any rank opens it: they meet only later */
         if (worker_is_underway())
             status = CADRE_OK;
         else if (own.scaling.launcher == CADRE_LAUNCH_AUTO && collectives_mpi_present(&rank, &world))

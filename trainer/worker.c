@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/timeline.h"
 #include "message.h"
 #include "session.h"
 
@@ -141,9 +143,32 @@ static int say_ready(trainer_link *link, int rank, const cadre_comm *comm)
     return status;
 }
 
+/* Its failure is said and is not the run's. */
+static void open_timeline(const cadre_trainer *trainer, const cadre_session *session)
+{
+    char title[64], host[48] = "?";
+    if (!trainer->run.timeline)
+        return;
+    gethostname(host, sizeof host - 1);
+    snprintf(title, sizeof title, "rank %d, attempt %d, %s", session->rank, session->attempt, host);
+    if (base_timeline_open(trainer->run.timeline, title, session->rank) != CADRE_OK)
+        base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message());
+}
+
+static void close_timeline(void)
+{
+    char text[BASE_ERROR_MAX];
+    snprintf(text, sizeof text, "%s", cadre_error_message()); /* of the train function */
+    if (base_timeline_close() != CADRE_OK)
+        base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message());
+    if (*text)
+        base_error(CADRE_OK, "%s", text);
+}
+
 int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_oob *oob, trainer_link *link)
 {
-    cadre_comm_options options = {.size = sizeof options, .backend = trainer->scaling.backend, .timeout_s = trainer->scaling.timeout_s};
+    cadre_comm_options options = {.size = sizeof options, .backend = trainer->scaling.backend, .timeout_s = trainer->scaling.timeout_s,
+                                  .device = trainer->scaling.device};
     cadre_comm *comm = NULL;
     cadre_config *config = NULL;
     cadre_session session;
@@ -163,6 +188,7 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
     if (status == CADRE_OK) {
         base_fault_set_rank(oob->rank);
         BASE_FAULT("train");
+        open_timeline(trainer, &session);
         status = trainer->train(&session, config, trainer->user);
         if (status < 0 && !*cadre_error_message())
             base_error(status, "the train function returned %d (%s)", status, cadre_status_text(status));
@@ -171,6 +197,7 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
             status = saved != CADRE_OK ? saved : session.agreed_to_stop ? CADRE_STOP : CADRE_OK;
         }
         link->second_hand = status < 0 && status == session.others_failure;
+        close_timeline();
         BASE_FAULT("trained");
         session_done(&session);
     }

@@ -13,6 +13,7 @@
 #include "cadre/space.h"
 #include "cadre/state.h"
 #include "cadre/status.h"
+#include "cadre/timeline.h"
 #include "cadre/trainer.h"
 #include "cadre/tuner.h"
 

@@ -43,6 +43,7 @@ typedef struct cadre_scaling_config {
     int min_workers;         /* elastic: when a worker is lost the group goes on with one less, down to this; 0: num_workers, always */
     double regrow_s;         /* a smaller group is asked to save and leave after so long, and goes on with num_workers; 0: 60; negative: never */
     cadre_resize_fn *on_resize; /* NULL: nothing to be done */
+    const char *device;      /* of the gradients, as in cadre_comm_options: NULL: host memory; "cuda": a GPU for each rank */
 } cadre_scaling_config;
 
 typedef enum cadre_progress_mode {
@@ -62,6 +63,7 @@ typedef struct cadre_run_config {
     cadre_progress_mode progress;
     const char *metric; /* the objective, as Optuna and `cadre ls` show it; NULL: checkpoint.score_metric, else the first reported */
     double time_budget_s; /* after so many seconds of this call the workers save at their next step or report and leave, to be resumed; 0: no limit */
+    const char *timeline; /* file for a Chrome trace of what each rank did when (cadre/timeline.h); one that is there is replaced. NULL: none */
 } cadre_run_config;
 
 /** What becomes of a report in which a metric is NaN (infinities are recorded and no more). */

@@ -1,6 +1,7 @@
 /* What ddp does on request, each against what one process alone comes to. test_ddp_options FOLDER [CASE] */
 #include "ddp_support.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -404,6 +405,72 @@ done:
     return status;
 }
 
+/* ---- the timeline ------------------------------------------------------------------------------------------------------------ */
+
+static int traced(cadre_session *session, const cadre_config *config, void *user)
+{
+    int status = CADRE_OK;
+    (void)config, (void)user;
+    cadre_ddp *ddp = NULL;
+    ct_optim *optim = NULL;
+    cadre_state *state = NULL;
+    ct_module *model = make_model(5, CT_FLOAT32);
+    TRY(cadre_ddp_new(&ddp, model, cadre_session_comm(session), &(cadre_ddp_options){.bucket_nbytes = 700}));
+    TRY(make_optim(cadre_ddp_shards(ddp), 0, &optim));
+    TRY(cadre_state_new(&state));
+    TRY(cadre_state_add_module(state, "model", model));
+    for (int64_t step = 0; step < 5; step++)
+        TRY(one_step(session, ddp, model, optim, step, NULL));
+    TRY(cadre_report(session, CADRE_METRICS({"steps", 5, CADRE_REDUCE_NONE, 0}), state));
+done:
+    cadre_state_free(state);
+    ct_optim_free(optim);
+    cadre_ddp_free(ddp);
+    ct_module_free(model);
+    return status;
+}
+
+/* Spans whose names begin so, and how many processes they are of. */
+static int spans(const json_t *all, const char *name, int *processes)
+{
+    int found = 0;
+    size_t i;
+    json_t *event;
+    json_int_t seen[8];
+    *processes = 0;
+    json_array_foreach(all, i, event)
+    {
+        json_int_t pid = json_integer_value(json_object_get(event, "pid"));
+        if (!json_object_get(event, "dur") || strncmp(json_string_value(json_object_get(event, "name")), name, strlen(name)) != 0)
+            continue;
+        int k = 0;
+        while (k < *processes && seen[k] != pid)
+            k++;
+        if (k == *processes && k < 8)
+            seen[(*processes)++] = pid;
+        found++;
+    }
+    return found;
+}
+
+static bool timeline_is_whole(const char *path)
+{
+    static const struct {
+        const char *name;
+        int spans, processes;
+    } wanted[] = {{"backward", 10, 2}, {"optimizer", 10, 2}, {"bucket 0 (4.bias", 10, 2}, {"bucket 1 (", 10, 2}, {"report", 2, 2}, {"checkpoint-000001", 1, 1}};
+    json_t *all = json_load_file(path, 0, NULL);
+    bool fine = all != NULL;
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && fine; i++) {
+        int processes, found = spans(all, wanted[i].name, &processes);
+        fine = found == wanted[i].spans && processes == wanted[i].processes;
+        if (!fine)
+            printf("%s: %d spans of %d processes\n", wanted[i].name, found, processes);
+    }
+    json_decref(all);
+    return fine;
+}
+
 /* ---- the cases ------------------------------------------------------------------------------------------------------------------- */
 
 static const struct test {
@@ -422,6 +489,7 @@ static const struct test {
     {"sharded_alone", sharded, 1, 1},
     {"sharded_wish", sharded_wish, 2, 1},
     {"sharded_resume", sharded_resume, 2, 2},
+    {"timeline", traced, 2, 1},
 };
 
 int main(int argc, char **argv)
@@ -437,8 +505,13 @@ int main(int argc, char **argv)
         cadre_result result;
         cadre_trainer trainer = {.train = tests[i].train, .scaling = {.num_workers = tests[i].world, .timeout_s = 60},
                                  .run = {.name = tests[i].name, .storage = argv[1]}, .failure = {.max_failures = tests[i].attempts - 1}};
+        char timeline[1024];
+        bool traces = strcmp(tests[i].name, "timeline") == 0;
+        snprintf(timeline, sizeof timeline, "%s/timeline.json", argv[1]);
+        trainer.run.timeline = traces ? timeline : NULL;
         int status = cadre_trainer_fit(&trainer, &result);
-        bool fine = status == CADRE_OK && result.attempts == tests[i].attempts && result.stopped == (strcmp(tests[i].name, "sharded_wish") == 0);
+        bool fine = status == CADRE_OK && result.attempts == tests[i].attempts && result.stopped == (strcmp(tests[i].name, "sharded_wish") == 0) &&
+                    (!traces || timeline_is_whole(timeline));
         printf("%-18s %d workers: %s%s%s\n", tests[i].name, tests[i].world, fine ? "fine" : "FAILED", status ? ": " : "", status ? cadre_error_message() : "");
         fflush(stdout);
         failed += !fine;

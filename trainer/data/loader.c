@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "cadre/timeline.h"
 
 #include <float.h>
 #include <inttypes.h>
@@ -351,8 +352,10 @@ int cadre_loader_next(cadre_loader *loader, cadre_batch *batch)
     int status = CADRE_OK;
     if (!loader->begun || restored(loader))
         status = go_to(loader, loader->epoch, loader->consumed);
+    int64_t begun = cadre_timeline_begin();
     if (status == CADRE_OK)
         status = wait_for_slot(loader);
+    cadre_timeline_end(begun, "data", "data");
     if (status != CADRE_OK)
         return status;
     const slot *from = &loader->slots[loader->taken % loader->slot_count];

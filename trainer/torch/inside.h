@@ -32,6 +32,7 @@ struct bucket {
     int slots, ready;
     cadre_request *request; /* on its way */
     double started;
+    int64_t begun; /* the same for the timeline */
     char label[200]; /* "bucket 1 (fc.weight ... layer3.0.conv1.weight)" */
 };
 

@@ -1,6 +1,8 @@
 /* A pass: gradients come, buckets are reduced as soon as they are whole, in the same order on all ranks. */
 #include "inside.h"
 
+#include "cadre/timeline.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +92,7 @@ static int launch_bucket(cadre_ddp *ddp, int index)
     if (bucket->wire && ct_copy_(bucket->wire_flat, bucket->flat) != CT_OK)
         return ddp_torch_failed("gradients to the wire");
     bucket->started = ddp_now();
+    bucket->begun = cadre_timeline_begin();
     cadre_comm_label(ddp->comm, bucket->label);
     int status = exchange_bucket(ddp, index);
     cadre_comm_label(ddp->comm, NULL);
@@ -97,6 +100,7 @@ static int launch_bucket(cadre_ddp *ddp, int index)
     ddp->stats.nbytes += (int64_t)(bucket->count * cadre_dtype_size(bucket->wire ? CADRE_BFLOAT16 : bucket->dtype));
     if (status == CADRE_OK && !bucket->request) {
         ddp->stats.waited_s += ddp_now() - bucket->started;
+        cadre_timeline_end(bucket->begun, "bucket", bucket->label);
         status = finish_bucket(ddp, index);
     }
     return status;
@@ -112,6 +116,7 @@ static int wait_for_buckets(cadre_ddp *ddp)
         double begun = ddp_now();
         ddp->stats.hidden_s += begun - bucket->started;
         status = cadre_wait(ddp->comm, &bucket->request);
+        cadre_timeline_end_beside(bucket->begun, "bucket", bucket->label);
         ddp->stats.waited_s += ddp_now() - begun;
         if (status == CADRE_OK)
             status = finish_bucket(ddp, i);
@@ -252,8 +257,10 @@ int cadre_ddp_backward(cadre_ddp *ddp, const ct_tensor *loss)
     if (!ddp)
         return cadre_fail(CADRE_EINVAL, "cadre_ddp_backward: ddp is NULL");
     double begun = ddp_now(), waited = ddp->stats.waited_s;
+    int64_t moment = cadre_timeline_begin();
     if (ct_backward(loss, 1.0) != CT_OK && ddp->status == CADRE_OK)
         return ddp_torch_failed("backward pass");
+    cadre_timeline_end(moment, "train", "backward");
     ddp->stats.backward_s += ddp_now() - begun - (ddp->stats.waited_s - waited);
     return cadre_ddp_sync(ddp);
 }

@@ -8,6 +8,8 @@
  */
 #include "inside.h"
 
+#include "cadre/timeline.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,15 +109,19 @@ int cadre_ddp_step(cadre_ddp *ddp, ct_optim *optim)
 {
     if (!ddp || !optim)
         return cadre_fail(CADRE_EINVAL, "cadre_ddp_step: %s is NULL", ddp ? "optim" : "ddp");
+    int64_t begun = cadre_timeline_begin();
     if (ct_optim_step(optim) != CT_OK)
         return ddp_torch_failed("optimiser");
+    cadre_timeline_end(begun, "train", "optimizer");
     int status = CADRE_OK;
     for (int i = 0; i < ddp->bucket_count && ddp->shards && status == CADRE_OK; i++) {
         struct bucket *bucket = &ddp->buckets[i];
         size_t each = bucket->count / (size_t)cadre_comm_world(ddp->comm);
         char *own = (char *)bucket->parameters + (size_t)cadre_comm_rank(ddp->comm) * each * cadre_dtype_size(bucket->dtype);
         cadre_comm_label(ddp->comm, bucket->label);
+        begun = cadre_timeline_begin();
         status = cadre_all_gather(ddp->comm, own, bucket->parameters, each, bucket->dtype);
+        cadre_timeline_end(begun, "gather", bucket->label);
         cadre_comm_label(ddp->comm, NULL);
     }
     return status;
