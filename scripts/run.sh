@@ -73,7 +73,8 @@ else
 fi
 "$tuner" --trials "$trials" "$@" || status=$?
 if [ "$status" = 130 ]; then
-    say "stopped; run this again, or only the search: $tuner --trials $trials $* --resume"
+    [ "$trials" != 8 ] || set -- "$@" --resume
+    say "stopped; run this again, or only the search: $tuner --trials $trials $*"
     exit 130
 fi
 [ "$status" = 0 ] || [ "$trials" = 8 ] || fail "the search could not go on; to begin it anew: $cadre rm $sweep$place"

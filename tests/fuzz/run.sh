@@ -11,7 +11,7 @@ build=${BUILD:-$root/build-fuzz}
 # Every C file is instrumented (fuzzer-no-link) so that the fuzzer sees where its inputs go; loops with that in them do not become vector code.
 cmake -S "$root" -B "$build" -G "${CMAKE_GENERATOR:-Ninja}" -DCMAKE_C_COMPILER=clang -DCADRE_FUZZ=ON -DCADRE_WITH_TORCH=OFF \
     -DCADRE_WITH_MPI=OFF -DCADRE_SANITIZE=address,undefined,fuzzer-no-link >/dev/null
-cmake --build "$build" --target fuzz >/dev/null
+cmake --build "$build" --target fuzz >"$build/fuzz.log" 2>&1 || { tail -n 40 "$build/fuzz.log"; exit 1; }
 
 [ $# -gt 0 ] || set -- $(cd "$build/fuzz" && ls | sed -n 's/^fuzz_\([a-z0-9]*\)$/\1/p')
 failed=""

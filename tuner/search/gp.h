@@ -25,8 +25,8 @@ enum {
 #define GP_LITTLE 1e-3
 #define GP_WIDEN  4
 
-/* Vector code for processors that have it, chosen when the library is loaded. */
-#if defined(__x86_64__) && defined(__gnu_linux__)
+/* Vector code for processors that have it, chosen when the library is loaded. (Clang's clones cannot be called from another file.) */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define GP_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define GP_WIDE
