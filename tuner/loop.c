@@ -356,7 +356,12 @@ static int go_on(struct loop *loop, int64_t number)
     int status = trial_get(loop->tuner, number, &trial);
     if (status != CADRE_OK)
         return status;
-    return core_get(loop->tuner->core, number)->decision == CADRE_DECIDE_GO_ON ? start_trial(loop, trial) : trial_obey(trial);
+    if (core_get(loop->tuner->core, number)->decision == CADRE_DECIDE_GO_ON)
+        return start_trial(loop, trial);
+    status = trial_obey(trial);
+    if (core_get(loop->tuner->core, number)->state != CORE_PAUSED)
+        trial_forget(loop->tuner, number);
+    return status;
 }
 
 /* The next thing to do: first what an earlier life left running, then what the core wants. `*more`: there was one. */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "collectives/mpi_oob.h"
 #include "search/search.h"
+#include "tracking/view.h"
 #include "trainer/fit.h"
 #include "trainer/launch/launch.h"
 #include "trainer/worker.h"
@@ -136,6 +137,14 @@ static int check_seed(tuner *tuner, bool fresh)
     return status;
 }
 
+/* max_failures is for all lives. */
+static int count_failure(const tracking_attempt_row *row, void *user)
+{
+    tuner_trial *trial = user;
+    trial->failures += strcmp(row->cause, "failed") == 0 || strcmp(row->cause, "killed") == 0 || strcmp(row->cause, "hung") == 0;
+    return CADRE_OK;
+}
+
 /* The rows that the replayed core's trials have in the store. */
 static int find_row(const tracking_trial *row, void *user)
 {
@@ -151,9 +160,10 @@ static int find_row(const tracking_trial *row, void *user)
     if (status != CADRE_OK)
         return status;
     trial->attempts = row->attempts;
-    if (row->attempts > 0 && strcmp(row->detail, "running") == 0)
+    status = row->attempts > 0 ? tracking_each_attempt(tuner->store, row->id, count_failure, trial) : CADRE_OK;
+    if (status == CADRE_OK && row->attempts > 0 && strcmp(row->detail, "running") == 0)
         return tracking_attempt_end(tuner->store, row->id, row->attempts - 1, "lost", -1, "", 0, 0, "the controller ended without a word");
-    return CADRE_OK;
+    return status;
 }
 
 /* What is there is taken up; failed trials are put in line on request. */

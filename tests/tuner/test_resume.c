@@ -23,6 +23,7 @@ static struct {
     bool every_other;      /* the metric is in every other report only */
     bool silent;           /* reports nothing for ten seconds */
     double pause_s;        /* a report takes */
+    int max_failures;
     int64_t log;           /* of trial and report numbers as they were made: a file descriptor, 0: none */
     pid_t controller;
 } plan;
@@ -104,7 +105,7 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
 
 static int fit(const char *name, cadre_tuner tuner, cadre_tuner_result *result)
 {
-    cadre_trainer trainer = {.train = train, .run = {.name = name, .storage = folder, .progress = CADRE_PROGRESS_NONE}, .failure = {.grace_s = 0.3}};
+    cadre_trainer trainer = {.train = train, .run = {.name = name, .storage = folder, .progress = CADRE_PROGRESS_NONE}, .failure = {.grace_s = 0.3, .max_failures = plan.max_failures}};
     cadre_tuner_result own;
     tuner.trainer = &trainer;
     tuner.metric = "score";
@@ -360,6 +361,24 @@ static void the_metric_in_some_reports(void **state)
     assert_string_equal(rows_of("a", "SELECT json_extract(value_json, '$.time') FROM cadre_events WHERE kind = 'report' ORDER BY sequence"), "2.0\n4.0\n6.0\n8.0");
 }
 
+/* Two failures are one too many, also with a life of the controller between them. */
+static void failures_count_over_lives(void **state)
+{
+    (void)state;
+    cadre_config *point = NULL;
+    assert_int_equal(cadre_config_from_json("{\"lr\": 0.05}", &point), CADRE_OK);
+    cadre_tuner tuner = {.num_samples = 1, .cores = 1, .search = {.points = (const cadre_config *const[]){point, NULL}}};
+    plan.bad_crashes = true;
+    plan.pause_s = 0.1;
+    plan.max_failures = 1;
+    assert_true(WIFSIGNALED(fit_for("a", tuner, 650, SIGKILL)));
+    tuner.resume = CADRE_TUNE_RESUME;
+    plan.pause_s = 0;
+    assert_int_equal(fit("a", tuner, NULL), CADRE_ETRAIN);
+    assert_string_equal(rows_of("a", "SELECT count(*) FROM cadre_attempts"), "3"); /* failed, lost, failed, or lost, failed, failed */
+    cadre_config_free(point);
+}
+
 /* ---- pauses -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Pauses every trial at its first report, and names it once, at once. */
@@ -578,7 +597,7 @@ int main(void)
         TEST(told_is_told),           TEST(a_last_value_that_is_no_number), TEST(the_metric_in_some_reports),
         TEST(promoted_on_the_way_out), TEST(a_limit_and_pauses),        TEST(a_target_and_another),
         TEST(a_budget_over_lives),    TEST(after_fail_fast),            TEST(when_the_zygote_dies),
-        TEST(a_killed_simulation),
+        TEST(a_killed_simulation),    TEST(failures_count_over_lives),
     };
     return cmocka_run_group_tests_name("tuner: resume", tests, NULL, NULL);
 }
