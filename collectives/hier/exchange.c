@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { YIELD_NS = 50000000, NAP_NS = 50000 };
+enum { YIELD_NS = 50000000, LONG_YIELD_NS = 10000000, CROWDED_NS = 1000000000, NAP_NS = 50000 };
 
 int hier_listen(hier *h)
 {
@@ -102,7 +102,8 @@ static int look_around(hier *h, collectives_op *op, struct exchange *x, int64_t 
 
 int hier_await(hier *h, collectives_op *op, struct exchange *x)
 {
-    int64_t begun = 0, next_look = 0;
+    int64_t begun = 0, next_look = 0, yielded = 0;
+
     BASE_FAULT("collective");
     for (;;) {
         bool complete;
@@ -127,7 +128,11 @@ int hier_await(hier *h, collectives_op *op, struct exchange *x)
             if (status)
                 return status;
         }
-        if (now - begun < YIELD_NS)
+        /* Where a yield takes long, others have the core and the one who yields comes last; a sleeper does not. */
+        if (yielded && now - yielded > LONG_YIELD_NS)
+            h->crowded_until_ns = now + CROWDED_NS;
+        yielded = now < h->crowded_until_ns || now - begun > YIELD_NS ? 0 : now;
+        if (yielded)
             sched_yield();
         else
             base_sleep_ns(NAP_NS);

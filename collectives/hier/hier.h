@@ -31,6 +31,7 @@ typedef struct hier {
     struct hier_alarm *said;
     bool alarmed; /* said has been sent, or is not to be */
     atomic_int aborted;
+    int64_t crowded_until_ns; /* others want this core: waiting is by sleeping */
     shm *within;
     char *work;    /* HIER_PIECE bytes of the host's shared memory: float32 of bfloat16, rearranged blocks */
     char *scratch; /* what the other hosts sent: two halves of half_bytes */
