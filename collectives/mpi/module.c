@@ -98,15 +98,17 @@ static bool is_done(MPI_Request *request)
     return done;
 }
 
-void collectives_mpi_missing(struct exchange *x, char *text, size_t nbytes)
+bool collectives_mpi_missing(struct exchange *x, char *text, size_t nbytes)
 {
     size_t used = 0;
+    bool any = false;
     char present[128] = "";
     bool *there = calloc((size_t)x->world, sizeof *there);
     text[0] = '\0';
-    for (int half = 0; half < 2 && used == 0; half++) /* who does not send; failing that, who does not take */
+    for (int half = 0; half < 2 && !any; half++) /* who does not send; failing that, who does not take */
         for (int r = 0; r < x->world; r++) {
             bool done = is_done(&x->requests[half * x->world + r]);
+            any = any || !done;
             if (there)
                 there[r] = done;
             if (!done && used + 24 + sizeof present < nbytes)
@@ -116,6 +118,7 @@ void collectives_mpi_missing(struct exchange *x, char *text, size_t nbytes)
         collectives_host_table->name_ranks(there, x->world, 0, present, sizeof present);
     snprintf(text + used, nbytes - used, "; there: %s", present);
     free(there);
+    return any;
 }
 
 void collectives_mpi_pause(int64_t waited_ns, int *tries)
@@ -164,7 +167,8 @@ static int wait_for_all(struct exchange *x, double timeout_s)
         waited = collectives_host_table->now_ns() - begun;
         if ((double)waited > timeout_s * 1e9) {
             char missing[400], text[512];
-            collectives_mpi_missing(x, missing, sizeof missing);
+            if (!collectives_mpi_missing(x, missing, sizeof missing))
+                continue;
             snprintf(text, sizeof text, "deadline passed: after %.1f s still waiting for %s", timeout_s, missing);
             return collectives_host_table->error(CADRE_ETIMEDOUT, text);
         }

@@ -31,8 +31,8 @@ int collectives_mpi_receive(struct exchange *x, int from, void *data, size_t nby
 int collectives_mpi_look(struct exchange *x, bool *complete);
 /* Give up what is under way. */
 void collectives_mpi_drop(struct exchange *x);
-/* "rank 1, rank 3": whom we still wait for. */
-void collectives_mpi_missing(struct exchange *x, char *text, size_t nbytes);
+/* "rank 1, rank 3; there: ranks 0, 2": whom we still wait for. false: it has all come by now. */
+bool collectives_mpi_missing(struct exchange *x, char *text, size_t nbytes);
 /* Be idle for a moment that grows with the time waited. */
 void collectives_mpi_pause(int64_t waited_ns, int *tries);
 
