@@ -8,14 +8,15 @@
  *   await:   while generation = e - 1: spin for a while, then
  *                ++sleepers; while generation = e - 1: sleep on generation while it is e - 1; --sleepers
  *
- * Why it holds. Nobody can arrive at e + 1 before generation = e, so count reaches e * world exactly when all have
- * arrived at e, and generation is e - 1 or e for as long as anyone waits in e. No wake-up is lost: generation is
- * written before sleepers is read, sleepers is written before generation is read, all sequentially consistent, so
- * either the writer sees the sleeper or the sleeper sees the new generation; and the kernel compares the word once more
- * under its own lock before it sleeps. What a rank wrote before it arrived is seen by all who leave: count is a chain
- * of acquire-release additions that ends in the store to generation. A rank that is killed leaves at worst a sleeper
- * too many (a wake-up for nobody), and since arrived is written last, a dead rank whose arrived is e has done all of
- * its part in e; one whose arrived is e - 1 is to blame.
+ * Why it holds (and tests/collectives/test_barrier_model.c tries every order of these steps). Nobody can arrive at e +
+ * 1 before generation = e, so count reaches e * world exactly when all have arrived at e, and generation is e - 1 or e
+ * for as long as anyone waits in e. No wake-up is lost: generation is written before sleepers is read, sleepers is
+ * written before generation is read, all sequentially consistent, so either the writer sees the sleeper or the sleeper
+ * sees the new generation; and the kernel compares the word once more under its own lock before it sleeps. What a rank
+ * wrote before it arrived is seen by all who leave: count is a chain of acquire-release additions that ends in the
+ * store to generation. A rank that is killed leaves at worst a sleeper too many (a wake-up for nobody), and since
+ * arrived is written last, a dead rank whose arrived is e has done all of its part in e; one whose arrived is e - 1 is
+ * to blame.
  *
  * Sleep never lasts longer than SHM_LOOK_NS, then the alarm, the deadline and the peers are looked at; so neither an
  * abort from a signal handler nor a death needs a wake-up.
