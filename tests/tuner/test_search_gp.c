@@ -583,6 +583,30 @@ static void running_trials_repel(void **state)
     cadre_space_free(space);
 }
 
+/* Noise as large as what there is to be gained: the later suggestions are near the minimum nonetheless. */
+static void noise_is_borne(void **state)
+{
+    (void)state;
+    cadre_space *space = make(PARAMS(CADRE_UNIFORM("x", 0, 1), CADRE_UNIFORM("y", 0, 1)));
+    int near_it = 0;
+    for (int noise = CADRE_GP_ANY; noise <= CADRE_GP_NOISY; noise += CADRE_GP_NOISY) {
+        cadre_searcher *searcher = start(space, &CADRE_GP(.noise = noise), 1);
+        double x[2];
+        int64_t number;
+        base_rng rng;
+        base_rng_init(&rng, 11, 0);
+        for (int i = 0; i < 60; i++) {
+            assert_int_equal(cadre_searcher_ask(searcher, &number, x), CADRE_OK);
+            double value = pow(x[0] - 0.3, 2) + pow(x[1] - 0.6, 2) + 0.1 * base_rng_normal(&rng);
+            near_it += i >= 40 && hypot(x[0] - 0.3, x[1] - 0.6) < 0.25; /* a fifth of the square */
+            assert_int_equal(cadre_searcher_tell(searcher, number, &(cadre_outcome){.value = value}), CADRE_OK);
+        }
+        cadre_searcher_free(searcher);
+    }
+    assert_true(near_it >= 24); /* of 40 */
+    cadre_space_free(space);
+}
+
 /* A finite space is searched without going anywhere twice, and when it is exhausted the search goes on. */
 static void no_point_twice(void **state)
 {
@@ -634,6 +658,7 @@ int main(void)
         cmocka_unit_test(many_dimensions),
         cmocka_unit_test(it_finds_what_chance_does_not),
         cmocka_unit_test(running_trials_repel),
+        cmocka_unit_test(noise_is_borne),
         cmocka_unit_test(no_point_twice),
         cmocka_unit_test(bad_options_are_refused),
         SEARCH_CONTRACT(gp),

@@ -94,6 +94,8 @@ typedef struct gp_history {
 } gp_history;
 
 void gp_history_free(gp_history *history);
+/** Room for one more trial. CADRE_ENOMEM leaves all as it was. */
+int gp_history_reserve(gp_history *history);
 /** A new trial at x, running. CADRE_ENOMEM leaves all as it was. */
 int gp_history_add(gp_history *history, int64_t number, const double *x);
 /** The index of a trial, or -1. */

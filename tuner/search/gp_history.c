@@ -58,7 +58,7 @@ static int grow_seen(gp_history *history, int room)
 
 #define GROW(array, count) ((grown = base_realloc(array, (count) * sizeof *(array))) ? ((array) = grown, true) : false)
 
-static int make_room(gp_history *history)
+int gp_history_reserve(gp_history *history)
 {
     void *grown;
     if (history->count < history->room)
@@ -73,7 +73,7 @@ static int make_room(gp_history *history)
 
 int gp_history_add(gp_history *history, int64_t number, const double *x)
 {
-    int status = make_room(history);
+    int status = gp_history_reserve(history);
     if (status)
         return status;
     int trial = history->count++;
