@@ -2,9 +2,10 @@
  * Our side of the search bench: a searcher on the problems of problems.c, one run a seed, and the time of a suggestion.
  *
  *   bench_search --out results.csv [--searcher tpe] [--options JSON] [--label NAME] [--data DIR] [--seeds 30]
- *                [--first 0] [--only PROBLEM] [--trials 200]
+ *                [--first 0] [--only PROBLEM] [--trials 200] [--parallel 1]
  *   bench_search --speed [--searcher tpe] [--dims 5]
  *
+ * With --parallel 8 a trial's config is chosen before the seven trials before it have been told.
  * The results file is the one that run_optuna.py writes too; runs that are in it already are passed over.
  */
 #include "base/clock.h"
@@ -16,11 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIALS = 200, EVERY = 25 };
+enum { TRIALS = 200, EVERY = 25, PARALLEL = 64 };
 
 typedef struct arguments {
     const char *out, *searcher, *options, *label, *data, *only;
-    int seeds, first, trials, dims, speed;
+    int seeds, first, trials, dims, speed, parallel;
 } arguments;
 
 static void die(const char *what)
@@ -83,16 +84,21 @@ static void run(const arguments *args, int which, int seed, double *regret)
     cadre_searcher *searcher;
     if (cadre_searcher_new(space, &search, (uint64_t)seed, &searcher))
         die(args->searcher);
-    double x[BENCH_MAX_DIMS], best = INFINITY;
+    double x[BENCH_MAX_DIMS], best = INFINITY, value[PARALLEL];
+    int64_t number[PARALLEL];
+    int asked = 0, told = 0;
     for (int trial = 1; trial <= args->trials; trial++) {
-        int64_t number;
-        int status = cadre_searcher_ask(searcher, &number, x);
+        int status = cadre_searcher_ask(searcher, &number[asked % PARALLEL], x);
         if (status < 0)
             die("ask");
         if (status == CADRE_OK) { /* else exhausted: the best stays */
-            cadre_outcome outcome = {.end = CADRE_ENDED_COMPLETE, .value = bench_problem_value(which, x)};
-            best = fmin(best, outcome.value);
-            if (cadre_searcher_tell(searcher, number, &outcome))
+            value[asked % PARALLEL] = bench_problem_value(which, x);
+            best = fmin(best, value[asked % PARALLEL]);
+            asked++;
+        }
+        for (; told <= asked - args->parallel; told++) {
+            cadre_outcome outcome = {.end = CADRE_ENDED_COMPLETE, .value = value[told % PARALLEL]};
+            if (cadre_searcher_tell(searcher, number[told % PARALLEL], &outcome))
                 die("tell");
         }
         if (trial % EVERY == 0)
@@ -185,7 +191,7 @@ static double suggestion_ms(const arguments *args, int n, int ndims)
 
 static arguments parse(int argc, char **argv)
 {
-    arguments args = {.searcher = "tpe", .seeds = 30, .trials = TRIALS, .dims = 5};
+    arguments args = {.searcher = "tpe", .seeds = 30, .trials = TRIALS, .dims = 5, .parallel = 1};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--speed") == 0) {
@@ -206,6 +212,8 @@ static arguments parse(int argc, char **argv)
             args.only = value;
         else if (strcmp(argv[i], "--seeds") == 0)
             args.seeds = atoi(value);
+        else if (strcmp(argv[i], "--parallel") == 0)
+            args.parallel = atoi(value) < 1 ? 1 : atoi(value) > PARALLEL ? PARALLEL : atoi(value);
         else if (strcmp(argv[i], "--trials") == 0)
             args.trials = atoi(value) < TRIALS ? atoi(value) : TRIALS;
         else if (strcmp(argv[i], "--dims") == 0)
@@ -235,7 +243,7 @@ int main(int argc, char **argv)
         return 2;
     }
     char label[64];
-    snprintf(label, sizeof label, "cadre-%s", args.searcher);
+    snprintf(label, sizeof label, args.parallel > 1 ? "cadre-%s-%d" : "cadre-%s", args.searcher, args.parallel);
     args.label = args.label ? args.label : label;
     int count = bench_problems_load(args.data);
     if (count < 0) {
