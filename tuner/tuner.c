@@ -85,8 +85,8 @@ static int make_core(tuner *tuner)
     const cadre_tuner *options = tuner->options;
     cadre_search search = options->search;
     int64_t limit;
-    search.samples = options->num_samples ? options->num_samples : 1;
-    int status = search_trials(tuner->space, &search, search.samples, &limit);
+    search.samples = -1; /* the limit is the core's: it may be another one in the experiment's next life */
+    int status = search_trials(tuner->space, &search, options->num_samples ? options->num_samples : 1, &limit);
     if (status != CADRE_OK)
         return status;
     core_spec spec = {

@@ -157,7 +157,7 @@ typedef struct cadre_search {
     const void *options;
     const char *json;
     int max_concurrent; /* at most so many trials run at once, then CADRE_LATER; 0: no limit */
-    int64_t samples;    /* how often the grid searcher walks its grid; 0: once; negative: for ever. The tuner sets it to its num_samples */
+    int64_t samples;    /* how often the grid searcher walks its grid; 0: once; negative: for ever. The tuner's num_samples decides there */
     int repeats;        /* every point is tried so often, and the searcher is told the mean; 0 and 1: once */
     const cadre_config *const
         *points; /* configs to try first, a list that NULL ends, or NULL; what a config leaves out is drawn at random */

@@ -62,7 +62,7 @@ typedef struct cadre_tuner {
 
 typedef struct cadre_tuner_result {
     char path[1024];
-    int64_t trials, complete, pruned, failed, paused;
+    int64_t trials, complete, pruned, failed, paused; /* failed: also those that were tried again */
     int64_t best;         /* trial number; -1: none finished */
     double best_value;
     cadre_config *best_config; /* a new config; free it with cadre_config_free. NULL when best is -1 */

@@ -191,6 +191,11 @@ static void grids_are_walked(void **state)
     tuner = (cadre_tuner){.sim = simulate, .space = grids, .num_samples = 2, .search = CADRE_GRID_SEARCH(.resolution = 2)};
     assert_int_equal(fit("grid", tuner, NULL, NULL), CADRE_OK);
     assert_string_equal(combinations("grid"), "4 of 24");
+    tuner.resume = CADRE_TUNE_RESUME;
+    tuner.num_samples = 1; /* fewer than there are: none more */
+    assert_int_equal(fit("grid", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(combinations("grid"), "4 of 24");
+    tuner.resume = CADRE_TUNE_NEW;
     tuner.num_samples = -1;
     tuner.stop = (cadre_stop){.time_budget_s = 300};
     assert_int_equal(fit("endless", tuner, NULL, &result), CADRE_OK);

@@ -16,7 +16,7 @@ typedef struct grid_search {
     int64_t rounds;       /* that are left; negative: no end */
 } grid_search;
 
-static int grid_create(const cadre_searcher_args *args, void **self)
+static int make_grid(const cadre_searcher_args *args, tuner_grid *grid, int64_t *count)
 {
     static const search_option known[] = {
         {"resolution", SEARCH_OPTION_INT, offsetof(cadre_grid_options, resolution), 1, 1e6},
@@ -25,17 +25,29 @@ static int grid_create(const cadre_searcher_args *args, void **self)
     };
     cadre_grid_options options = {.size = sizeof options};
     int status = search_options_read(args, "grid", known, &options, sizeof options);
+    if (!status)
+        status = tuner_grid_new(args->space, true, options.resolution, grid);
     if (status)
         return status;
+    status = tuner_grid_count(grid, options.limit ? options.limit : SEARCH_LARGEST_GRID, count);
+    if (status)
+        tuner_grid_free(grid);
+    return status;
+}
+
+int search_grid_count(const cadre_searcher_args *args, int64_t *count)
+{
+    tuner_grid grid;
+    int status = make_grid(args, &grid, count);
+    if (!status)
+        tuner_grid_free(&grid);
+    return status;
+}
+
+static int grid_create(const cadre_searcher_args *args, void **self)
+{
     grid_search *search = base_calloc(1, sizeof *search);
-    if (!search)
-        return CADRE_ENOMEM;
-    status = tuner_grid_new(args->space, true, options.resolution, &search->grid);
-    if (!status) {
-        status = tuner_grid_count(&search->grid, options.limit ? options.limit : SEARCH_LARGEST_GRID, &search->count);
-        if (status)
-            tuner_grid_free(&search->grid);
-    }
+    int status = search ? make_grid(args, &search->grid, &search->count) : CADRE_ENOMEM;
     if (status) {
         free(search);
         return status;

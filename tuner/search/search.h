@@ -30,8 +30,11 @@ int search_points_new(search_layer inner, const cadre_space *space, uint64_t see
 
 enum { SEARCH_LARGEST_GRID = 1000000 }; /* combinations, unless the grid searcher's `limit` says otherwise */
 
+/** The combinations that the grid searcher would walk; its errors. */
+int search_grid_count(const cadre_searcher_args *args, int64_t *count);
+
 /**
- * How many trials `num_samples` (negative: no limit) comes to; negative: no limit, or the searcher knows its end. As in Ray a sample of a space with
+ * How many trials `num_samples` (negative: no limit, and so is the answer) comes to. As in Ray a sample of a space with
  * grids is a walk over all their combinations, where the searcher walks (random, grid); points to try first come in addition then, and all
  * of it as often as repeats says. Else a sample is a trial.
  */

@@ -67,21 +67,21 @@ int search_trials(const cadre_space *space, const cadre_search *search, int64_t 
 {
     const cadre_searcher_table *table;
     int64_t grid = 1, points = 0, repeats = search->repeats > 1 ? search->repeats : 1;
+    cadre_searcher_args args = {.space = space, .options = search->options, .json = search->json};
     int status = choose(search, &table);
     if (!status && table == &cadre_searcher_random)
         status = cadre_space_grid_size(space, SEARCH_LARGEST_GRID, &grid);
+    if (!status && table == &cadre_searcher_grid)
+        status = search_grid_count(&args, &grid);
     if (status)
         return status;
     while (search->points && search->points[points])
         points++;
-    *trials = num_samples;
-    if (num_samples < 0 || table == &cadre_searcher_grid)
-        *trials = -1;
-    else if (grid > 1 && num_samples > INT64_MAX / grid / repeats - points)
+    bool walks = grid > 1 || table == &cadre_searcher_grid;
+    if (walks && num_samples > INT64_MAX / grid / repeats - points)
         return base_error(CADRE_EINVAL, "num_samples is %" PRId64 " walks of a grid of %" PRId64 " combinations: that would never be done",
                           num_samples, grid);
-    else if (grid > 1)
-        *trials = (num_samples * grid + points) * repeats;
+    *trials = walks && num_samples > 0 ? (num_samples * grid + points) * repeats : num_samples;
     return CADRE_OK;
 }
 
