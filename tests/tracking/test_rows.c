@@ -107,6 +107,22 @@ static void test_going_on(void **state)
     assert_int_equal(sequence, 2);
 }
 
+/* What is JSON, the plain kind that is only looked through and all other. */
+static void test_json(void **state)
+{
+    (void)state;
+    static const char *const fine[] = {"0", " -0.5e-3 ", "[]", "{ }", "\"x\"", "true", "null", "1e300", "123456789012345678", "\"\\u00e9\"",
+                                       "{\"a\": [1, -2.5E+3, \"x\", {\"b\": false}], \"a\": []}", "[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]"};
+    static const char *const wrong[] = {"", " ", "[1,]", "[1 2]", "[,1]", "{\"a\":}", "{\"a\" 1}", "{\"a\":1,}", "{a:1}", "{1:1}", "[1}", "[1] 2", "01", "-", "--1", "+1", ".5", "1.",
+                                        "1e", "1e+", "1e999", "nan", "tru", "truex", "\"a", "\"a\\\"", "\"\x01\"", "\"\xff\"", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
+        if (tracking_event(store, experiment, 0, "fine", fine[i], NULL) != CADRE_OK)
+            fail_msg("%s: %s", fine[i], cadre_error_message());
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (tracking_event(store, experiment, 0, "wrong", wrong[i], NULL) != CADRE_EINVAL)
+            fail_msg("%s is taken for JSON", wrong[i]);
+}
+
 static int take_param(const char *name, const char *json, void *user)
 {
     char *text = user;
@@ -458,7 +474,7 @@ int main(void)
 {
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        WITH_STORE(test_experiments), WITH_STORE(test_going_on),
+        WITH_STORE(test_experiments), WITH_STORE(test_going_on), WITH_STORE(test_json),
         WITH_STORE(test_trial_ends),  WITH_STORE(test_retry),
         WITH_STORE(test_params),      WITH_STORE(test_metrics),
         WITH_STORE(test_restart),     WITH_STORE(test_objective_set_later),
