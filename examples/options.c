@@ -18,6 +18,7 @@ static const char help[] =
     "  --depth N            8 (16-32-64 channels, the default) or 18 (64 to 512)\n"
     "  --epochs N           passes over the training set (default 6)\n"
     "  --batch N            images a worker and step (default 64)\n"
+    "  --logical-workers N  the same bits with any number of workers that divides N: each stands for several\n"
     "  --lr X               highest learning rate, one-cycle schedule (default 0.1)\n"
     "  --momentum X         (default 0.9)\n"
     "  --weight-decay X     (default 5e-4)\n"
@@ -94,7 +95,7 @@ struct options options_read(int argc, char **argv)
         .weight_decay = 5e-4, .seed = 1, .name = "resnet-mnist", .storage = "runs", .launcher = "auto", .max_failures = 3, .keep = 2,
     };
     static const struct option table[] = {
-        {"help", 0, 0, 'h'},       {"depth", 1, 0, 0},      {"epochs", 1, 0, 0},   {"batch", 1, 0, 0},   {"lr", 1, 0, 0},
+        {"help", 0, 0, 'h'},       {"depth", 1, 0, 0},      {"epochs", 1, 0, 0},   {"batch", 1, 0, 0},   {"logical-workers", 1, 0, 0},   {"lr", 1, 0, 0},
         {"momentum", 1, 0, 0},     {"weight-decay", 1, 0, 0}, {"clip", 1, 0, 0},   {"dtype", 1, 0, 0},   {"contiguous", 0, 0, 0},
         {"seed", 1, 0, 0},         {"data", 1, 0, 0},       {"limit", 1, 0, 0},    {"workers", 1, 0, 0}, {"launcher", 1, 0, 0},
         {"backend", 1, 0, 0},      {"max-failures", 1, 0, 0}, {"name", 1, 0, 0},   {"storage", 1, 0, 0}, {"resume", 0, 0, 0},
@@ -114,6 +115,8 @@ struct options options_read(int argc, char **argv)
             o.depth = atoi(one_of(name, optarg, WORDS("8", "18")));
         else if (!strcmp(name, "epochs"))
             o.epochs = (int)whole(name, optarg, 1, 1000000);
+        else if (!strcmp(name, "logical-workers"))
+            o.logical = (int)whole(name, optarg, 1, 4096);
         else if (!strcmp(name, "batch"))
             o.batch = (int)whole(name, optarg, 1, 1000000);
         else if (!strcmp(name, "workers"))

@@ -7,7 +7,7 @@
 struct options {
     const char *data; /* directory of IDX files */
     const char *dtype; /* "float32", "bfloat16", "float64", or "auto": what is fastest here */
-    int depth, epochs, batch, workers;
+    int depth, epochs, batch, workers, logical;
     int contiguous; /* images as N x C x H x W in memory instead of N x H x W x C */
     int64_t limit;  /* use only so many training images; 0: all */
     double lr, momentum, weight_decay, clip;

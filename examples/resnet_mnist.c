@@ -36,6 +36,8 @@ struct program {
     cadre_idx *train_files, *test_files;
 };
 
+enum { LOGICAL_MAX = 256 };
+
 /* All that training needs, in one place. */
 struct training {
     const struct options *options;
@@ -46,8 +48,9 @@ struct training {
     cadre_dataset all; /* the training set, of which --limit may leave a part */
     cadre_loader *train, *test;
     cadre_state *state;
-    double loss_sum; /* over this epoch's images of this rank */
-    int64_t seen;    /* images that went into it */
+    int parts;       /* workers that this process stands for: 1 unless --logical-workers is given */
+    double loss_sum[LOGICAL_MAX]; /* of each, over its images in this epoch */
+    int64_t seen[LOGICAL_MAX];    /* images that went into it */
     ct_dtype dtype;
 };
 
@@ -79,24 +82,38 @@ done:
     return status;
 }
 
-/* One step: forward, backward with the gradients averaged over all workers, update. */
-static int step(struct training *t, const cadre_batch *batch, double lr, double *loss_value)
+/* Forward and backward of one worker's images; most processes stand for one worker. */
+static int pass(struct training *t, const cadre_batch *batch, int part, double *loss_value)
 {
     int status = CADRE_OK;
     ct_tensor *loss;
+    cadre_batch mine = cadre_batch_part(batch, t->parts, part, 28 * 28);
     ct_scope_begin();
+    TRY(cadre_ddp_logical(t->ddp, part));
     int64_t begun = cadre_timeline_begin();
-    TRY(forward(t, batch, 1, 28, 28, &loss, NULL));
+    TRY(forward(t, &mine, 1, 28, 28, &loss, NULL));
     TRY_TORCH(ct_tensor_item(loss, loss_value));
     cadre_timeline_end(begun, "train", "forward");
-    TRY_TORCH(ct_optim_zero_grad(t->optim, true));
     TRY(cadre_ddp_backward(t->ddp, loss));
+    t->loss_sum[part] += *loss_value * (double)mine.count;
+    t->seen[part] += mine.count;
+done:
+    ct_scope_end();
+    return status;
+}
+
+/* One step: the gradients, averaged over all workers, and the update. */
+static int step(struct training *t, const cadre_batch *batch, double lr, double *loss_value)
+{
+    int status = CADRE_OK;
+    TRY_TORCH(ct_optim_zero_grad(t->optim, true));
+    for (int part = 0; part < t->parts; part++)
+        TRY(pass(t, batch, part, loss_value));
     if (t->options->clip > 0)
         TRY(cadre_ddp_clip_grad_norm(t->ddp, t->options->clip, NULL));
     TRY_TORCH(ct_optim_set_lr(t->optim, lr));
     TRY(cadre_ddp_step(t->ddp, t->optim));
 done:
-    ct_scope_end();
     return status;
 }
 
@@ -105,7 +122,7 @@ static void show_progress(struct training *t, int64_t epoch, const cadre_batch *
     cadre_session_progress(t->session, &(cadre_progress){
                                            .epoch = epoch + 1, .epochs = t->options->epochs,
                                            .step = batch->number + 1, .steps = cadre_loader_batches(t->train),
-                                           .samples = t->state->step * t->options->batch * cadre_session_world(t->session), .unit = "images",
+                                           .samples = t->state->step * t->options->batch * cadre_session_logical_world(t->session), .unit = "images",
                                            .metrics = CADRE_METRICS({"loss", loss, CADRE_REDUCE_NONE, 0}),
                                        });
 }
@@ -120,8 +137,6 @@ static int train_epoch(struct training *t, int64_t epoch)
     while ((status = cadre_loader_next(t->train, &batch)) == CADRE_OK) {
         double loss;
         TRY(step(t, &batch, ct_lr_one_cycle(t->options->lr, t->state->step, total, 0.3), &loss));
-        t->loss_sum += loss * (double)batch.count;
-        t->seen += batch.count;
         t->state->step++;
         show_progress(t, epoch, &batch, loss);
         TRY(cadre_step(t->session, t->state));
@@ -171,10 +186,10 @@ static int make_state(struct training *t)
     TRY(cadre_state_new(&t->state));
     TRY(cadre_state_add_module(t->state, "model", t->model));
     TRY(cadre_state_add_optim(t->state, "optim", t->optim));
-    TRY(cadre_state_add_torch_rng(t->state, "torch_rng"));
+    TRY(cadre_state_add_logical_rng(t->state, "torch_rng", t->ddp));
     TRY(cadre_loader_add_state(t->train, t->state, "loader"));
-    TRY(cadre_state_add_local(t->state, "loss_sum", &t->loss_sum, sizeof t->loss_sum));
-    TRY(cadre_state_add_local(t->state, "seen", &t->seen, sizeof t->seen));
+    TRY(cadre_state_add_local(t->state, "loss_sum", t->loss_sum, (size_t)t->parts * sizeof *t->loss_sum));
+    TRY(cadre_state_add_local(t->state, "seen", t->seen, (size_t)t->parts * sizeof *t->seen));
 done:
     return status;
 }
@@ -215,7 +230,7 @@ static int make_loaders(struct training *t, cadre_idx *train_files, cadre_idx *t
     }
     TRY(cadre_idx_dataset(test_files, mean, std, &test_set));
     TRY(cadre_loader_new(&train_set, &(cadre_loader_options){
-        .batch_size = o->batch, .rank = rank, .world = world, .shuffle = true, .drop_last = true, .seed = o->seed,
+        .batch_size = (int64_t)o->batch * t->parts, .parts = t->parts, .rank = rank, .world = world, .shuffle = true, .drop_last = true, .seed = o->seed,
         .augment = {.crop_padding = 2, .flip = true, .fill = -mean / std}}, &t->train));
     if (cadre_loader_batches(t->train) == 0)
         return cadre_fail(CADRE_EINVAL, "%lld training images do not make one batch of %d x %d workers: lower --batch", (long long)train_set.count(train_set.user),
@@ -238,7 +253,8 @@ static int make_model(struct training *t, int classes)
     if (t->dtype == CT_FLOAT64)
         TRY_TORCH(ct_module_to_dtype(t->model, CT_FLOAT64));
     TRY_TORCH(ct_module_to_memory_format(t->model, o->contiguous ? CT_CONTIGUOUS : CT_CHANNELS_LAST));
-    TRY(cadre_ddp_new(&t->ddp, t->model, cadre_session_comm(t->session), NULL)); /* gradients are in step from here on */
+    cadre_ddp_options ddp = {.logical = o->logical ? t->parts : 0, .logical_seed = o->seed};
+    TRY(cadre_ddp_new(&t->ddp, t->model, cadre_session_comm(t->session), &ddp)); /* gradients are in step from here on */
     TRY_TORCH(ct_sgd_new(t->model, &(ct_sgd_options){.lr = o->lr, .momentum = o->momentum, .weight_decay = o->weight_decay > 0 ? o->weight_decay : -1}, &t->optim));
 done:
     return status;
@@ -248,7 +264,7 @@ done:
 static int train(cadre_session *session, const cadre_config *config, void *user)
 {
     const struct program *program = user;
-    struct training t = {.options = &program->options, .session = session};
+    struct training t = {.options = &program->options, .session = session, .parts = cadre_session_logical_count(session)};
     int status;
     (void)config; /* it has the same as the options; a tuner would change it from trial to trial */
 
@@ -264,9 +280,13 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
             break; /* saved on the way out */
         TRY(validate(&t, &correct, &seen));
         t.state->epoch = epoch + 1;
-        double loss_sum = t.loss_sum, images = (double)t.seen;
-        t.loss_sum = 0;
-        t.seen = 0;
+        double loss_sum = 0, images = 0;
+        for (int part = 0; part < t.parts; part++) {
+            loss_sum += t.loss_sum[part];
+            images += (double)t.seen[part];
+            t.loss_sum[part] = 0;
+            t.seen[part] = 0;
+        }
         TRY(cadre_report(session, CADRE_METRICS({"accuracy", (double)correct, CADRE_REDUCE_RATIO, (double)seen},
                                                 {"loss", loss_sum, CADRE_REDUCE_RATIO, images}), t.state));
         if (status == CADRE_STOP)
@@ -316,7 +336,7 @@ int main(int argc, char **argv)
         .train = train,
         .user = &program,
         .config = config,
-        .scaling = {.num_workers = workers, .launcher = launcher, .backend = o.backend},
+        .scaling = {.num_workers = workers, .logical_workers = o.logical, .launcher = launcher, .backend = o.backend},
         .run = {.name = o.name, .storage = o.storage, .resume = o.resume ? CADRE_RESUME_LAST : CADRE_RESUME_NEW, .timeline = o.timeline,
                 .progress = o.quiet ? CADRE_PROGRESS_NONE : CADRE_PROGRESS_AUTO, .metric = "accuracy"},
         .failure = {.max_failures = o.max_failures},

@@ -50,6 +50,8 @@ static int share_start(const cadre_oob *oob, int status, const json_t *start, js
 
 static int check_world(const cadre_trainer *trainer, int world)
 {
+    if (trainer->scaling.logical_workers && !fit_logical(trainer->scaling.logical_workers, world))
+        return base_error(CADRE_EINVAL, "scaling.logical_workers is %d, which %d ranks cannot share evenly in powers of two", trainer->scaling.logical_workers, world);
     int wanted = trainer->scaling.num_workers;
     int least = trainer->scaling.min_workers;
     if (least && world >= least && world <= wanted)

@@ -100,9 +100,12 @@ static int whole(const struct controller *controller)
 static void shrink(struct controller *controller)
 {
     int least = controller->run->trainer->scaling.min_workers;
-    if (least == 0 || controller->world <= least)
+    int logical = controller->run->trainer->scaling.logical_workers, next = controller->world - 1;
+    while (logical && next > 0 && !fit_logical(logical, next))
+        next--;
+    if (least == 0 || next < least)
         return;
-    controller->world--;
+    controller->world = next;
     controller->smaller_since = base_now();
     progress_say(&controller->run->progress, "going on with %d of %d workers", controller->world, whole(controller));
 }

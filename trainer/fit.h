@@ -17,6 +17,9 @@ int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *resul
 int fit_cores(void);
 int fit_gpus(void);
 
+/** May `world` processes stand for so many logical workers? Sums over a process's own must be whole branches of the tree over all. */
+bool fit_logical(int logical, int world);
+
 /** Threads that each of `world` workers gets on a machine of which this process may use so many cores. */
 int fit_threads(const cadre_trainer *trainer, int world);
 /** The same when they have `cores` in all. */

@@ -472,6 +472,7 @@ json_t *run_start_message(trainer_run *run, int threads)
     char *config = run->trainer->config ? cadre_config_to_json(run->trainer->config) : base_strdup("{}");
     message_set_int(message, "world", run->world);
     message_set_int(message, "threads", threads);
+    message_set_int(message, "rows", run->trainer->scaling.logical_workers ? run->trainer->scaling.logical_workers / run->world : 1);
     message_set_int(message, "report", run->report);
     message_set_int(message, "step", run->step);
     message_set_int(message, "every", run->trainer->checkpoint.every_steps);

@@ -21,6 +21,9 @@ volatile sig_atomic_t session_leave_signal;
 
 int cadre_session_rank(const cadre_session *session) { return session->rank; }
 int cadre_session_world(const cadre_session *session) { return session->world; }
+int cadre_session_logical_world(const cadre_session *session) { return session->world * session->rows; }
+int cadre_session_logical_count(const cadre_session *session) { return session->rows; }
+int cadre_session_logical_rank(const cadre_session *session, int index) { return session->rank * session->rows + index; }
 int cadre_session_attempt(const cadre_session *session) { return session->attempt; }
 int cadre_session_threads(const cadre_session *session) { return session->threads; }
 cadre_comm *cadre_session_comm(cadre_session *session) { return session->comm; }
@@ -48,6 +51,7 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
         .world = (int)message_int(start, "world", 1),
         .attempt = message_attempt(start),
         .threads = (int)message_int(start, "threads", 1),
+        .rows = (int)message_int(start, "rows", 1),
         .link = link,
         .comm = comm,
         .report = message_int(start, "report", 0),
@@ -142,13 +146,14 @@ int cadre_session_restore(cadre_session *session, cadre_state *state)
     if (!session->restore)
         return CADRE_OK;
     cadre_checkpoint_info info;
+    state_set_rows(state, session->rows);
     int status = checkpoint_restore(session->restore, state, session->rank, session->world, &info);
     status = agree_status(session, status, "restoring the checkpoint");
     if (status != CADRE_OK)
         return status;
     free(session->restore);
     session->restore = NULL;
-    if (info.world != session->world && session->on_resize)
+    if (info.world != session->world * session->rows && session->on_resize)
         status = agree_status(session, session->on_resize(session, info.world, session->world, session->user), "on_resize");
     return status;
 }
@@ -237,6 +242,7 @@ int session_save(cadre_session *session, cadre_state *state, json_t **body, bool
     void *locals = NULL;
     *body = NULL;
     *written = CADRE_OK;
+    state_set_rows(state, session->rows);
     *behind = session->write_behind > 0 || (session->write_behind == 0 && state_tensor_nbytes(state) >= SAVER_BEHIND_NBYTES);
     int status = gather_locals(session, state, &locals);
     if (status != CADRE_OK)

@@ -11,6 +11,7 @@
 
 struct cadre_session {
     int rank, world, attempt, threads;
+    int rows; /* logical workers that this rank stands for; 1 without */
     trainer_link *link; /* to the controller; only rank 0 reports, every rank beats */
     cadre_comm *comm;
     char *directory;

@@ -22,10 +22,18 @@ int fit_cores(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+bool fit_logical(int logical, int world)
+{
+    int rows = logical / world;
+    return logical % world == 0 && rows > 0 && (rows & (rows - 1)) == 0;
+}
+
 int fit_threads_of(const cadre_trainer *trainer, int world, double cores)
 {
     if (trainer->scaling.cores_per_worker > 0)
         return trainer->scaling.cores_per_worker;
+    if (trainer->scaling.logical_workers)
+        return 1; /* how many there are changes how sums are made */
     int share = (int)cores / (world > 0 ? world : 1);
     return share > 0 ? share : 1;
 }
@@ -51,6 +59,9 @@ static int check(const cadre_trainer *trainer)
         return base_error(CADRE_EINVAL, "trainer.train is NULL: give the function that trains");
     if (scaling->num_workers < 0 || scaling->num_workers > 4096)
         return base_error(CADRE_EINVAL, "scaling.num_workers is %d: give 1 to 4096, or 0 for the default", scaling->num_workers);
+    int workers = scaling->num_workers ? scaling->num_workers : 1;
+    if (scaling->logical_workers && (scaling->logical_workers < 0 || !fit_logical(scaling->logical_workers, workers)))
+        return base_error(CADRE_EINVAL, "scaling.logical_workers is %d: give %d (num_workers) times a power of two, or 0", scaling->logical_workers, workers);
     if (scaling->min_workers < 0 || scaling->min_workers > (scaling->num_workers ? scaling->num_workers : 1))
         return base_error(CADRE_EINVAL, "scaling.min_workers is %d: give 1 to num_workers (%d), or 0 for a fixed number", scaling->min_workers,
                           scaling->num_workers ? scaling->num_workers : 1);

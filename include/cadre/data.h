@@ -68,6 +68,7 @@ typedef struct cadre_sampler {
     int64_t epoch;
     int64_t consumed; /* by all ranks, in this epoch */
     int64_t base;     /* where the last seek put it: batches are cut from there */
+    int parts;        /* neighbouring logical workers whose share this rank takes as one; 0: 1. Set it after cadre_sampler_init; batch_size is for all */
     int64_t *order;   /* the epoch's permutation; NULL: not made, or not shuffled */
 } cadre_sampler;
 
@@ -120,6 +121,8 @@ typedef struct cadre_loader_options {
     cadre_augment augment;
     int prefetch;        /* batches made ahead on a thread; 0: 2; negative: none, batches are made in cadre_loader_next */
     bool channels_last;  /* fill values as count x height x width x channels */
+    int parts;           /* logical workers of this rank (cadre_session_logical_count): a batch has the samples of all of them, one after the other;
+                            batch_size is for all; 0: 1 */
 } cadre_loader_options;
 
 typedef struct cadre_loader cadre_loader;
@@ -138,6 +141,8 @@ CADRE_API int cadre_loader_begin(cadre_loader *loader, int64_t epoch);
 /** The next batch, or CADRE_STOP at the epoch's end. The batch is borrowed until the next begin, next or free. An error of `get`
  *  comes out here in its place, "sample 7: " and its message, and again until the next begin. Without a begin, epoch 0 or the restored one. */
 CADRE_API int cadre_loader_next(cadre_loader *loader, cadre_batch *batch);
+/** What the index-th of `parts` logical workers has of a batch, borrowed as that is: they differ by one sample at most, lower ones have it. */
+CADRE_API cadre_batch cadre_batch_part(const cadre_batch *batch, int parts, int index, int64_t sample_floats);
 /** Batches in an epoch, the same on every rank. */
 CADRE_API int64_t cadre_loader_batches(const cadre_loader *loader);
 /** Samples that all ranks together have consumed in this epoch: those of batches handed out, not of those made ahead. */

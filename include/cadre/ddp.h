@@ -40,6 +40,8 @@ typedef struct cadre_ddp_options {
     bool sharded;     /* see cadre_ddp_shards */
     bool overlap; /* start a bucket's sync and go on with the backward pass, also in host memory (where nothing goes on by itself, and it
                      mostly does not pay); on GPUs that is so anyway */
+    int logical;           /* logical workers of this process (cadre_session_logical_count); 0: none, the process is the worker. See cadre_ddp_logical */
+    uint64_t logical_seed; /* libtorch's generator of worker r, of all, begins as by ct_manual_seed(logical_seed + r) */
 } cadre_ddp_options;
 
 /**
@@ -67,6 +69,15 @@ CADRE_API int cadre_ddp_sync(cadre_ddp *ddp);
  * passes for the mean). Local, but all ranks must do the same. Not between ct_backward() and cadre_ddp_sync() (CADRE_ESTATE).
  */
 CADRE_API int cadre_ddp_no_sync(cadre_ddp *ddp, bool on);
+
+/**
+ * Logical workers, for the same bits whatever the number of processes (scaling.logical_workers): a step is one forward and backward pass for each that
+ * this process stands for, on its part of the batch, and this call, with 0, 1, ... in turn, comes before each. The last cadre_ddp_backward
+ * syncs: the gradients are the mean over all workers, summed in one order. Threads are to be the same number everywhere, and layers with state to be
+ * updated in the forward pass keep the first worker's. Without `logical` in the options there is one, and nothing is done.
+ * CADRE_ESTATE: out of turn; CADRE_ENOTSUP by cadre_ddp_new: with bfloat16 parameters or most other options.
+ */
+CADRE_API int cadre_ddp_logical(cadre_ddp *ddp, int index);
 
 /**
  * With find_unused: the index-th parameter for which no rank had a gradient in the last pass; NULL past the end. They keep no gradient, and
@@ -116,6 +127,8 @@ CADRE_API int cadre_state_add_module(cadre_state *state, const char *prefix, ct_
 CADRE_API int cadre_state_add_optim(cadre_state *state, const char *prefix, ct_optim *optim);
 /** The same for an optimiser over shards: each rank saves and gets back its own, so that a run goes on with as many ranks as it had. */
 CADRE_API int cadre_state_add_sharded_optim(cadre_state *state, const char *prefix, ct_optim *optim);
+/** The generators of this process's logical workers (before its first pass); without any, libtorch's as below. `ddp` must outlive the state. */
+CADRE_API int cadre_state_add_logical_rng(cadre_state *state, const char *name, cadre_ddp *ddp);
 /** Add libtorch's CPU generator, which dropout and the like draw from; every rank keeps its own. */
 CADRE_API int cadre_state_add_torch_rng(cadre_state *state, const char *name);
 

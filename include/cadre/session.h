@@ -23,6 +23,13 @@ typedef struct cadre_session cadre_session;
 
 CADRE_API int cadre_session_rank(const cadre_session *session);
 CADRE_API int cadre_session_world(const cadre_session *session);
+/**
+ * Logical workers (scaling.logical_workers): how many there are in all (without, the world), how many this process stands for (without, 1), and the
+ * rank among all of the index-th of them, from 0.
+ */
+CADRE_API int cadre_session_logical_world(const cadre_session *session);
+CADRE_API int cadre_session_logical_count(const cadre_session *session);
+CADRE_API int cadre_session_logical_rank(const cadre_session *session, int index);
 /** Starts of this trial's worker group before this one: 0 on a first attempt. */
 CADRE_API int cadre_session_attempt(const cadre_session *session);
 /** Threads that a worker may use for its arithmetic (cores_per_worker, or the cores shared out evenly; at least 1). */

@@ -40,6 +40,8 @@ typedef struct cadre_scaling_config {
     cadre_launcher launcher;
     const char *backend;     /* of the communicator: "shm", "mpi", ...; NULL: the best there is */
     double timeout_s;        /* deadline of every collective operation; 0: 1800 */
+    int logical_workers;     /* the same bits whatever num_workers is: batches are cut and gradients summed for so many workers, of which each process
+                                stands for an equal run; a power of two times num_workers. See docs/training.md. 0: as many as processes */
     int min_workers;         /* elastic: when a worker is lost the group goes on with one less, down to this; 0: num_workers, always */
     double regrow_s;         /* a smaller group is asked to save and leave after so long, and goes on with num_workers; 0: 60; negative: never */
     cadre_resize_fn *on_resize; /* NULL: nothing to be done */

@@ -120,6 +120,34 @@ static void test_ends_and_refusals(void **state)
     cadre_sampler_done(NULL);
 }
 
+/* Ranks that stand for several workers get together what those would get apart, the short last batch included. */
+static void test_parts(void **state)
+{
+    (void)state;
+    for (int64_t count = 1; count < 40; count++)
+        for (int parts = 1; parts <= 4; parts *= 2) {
+            int workers = 4, world = workers / parts;
+            for (int rank = 0; rank < world; rank++) {
+                cadre_sampler together, apart;
+                int64_t indices[64], taken, one[16], of_one;
+                assert_ok(cadre_sampler_init(&together, count, 3 * parts, rank, world, true, false, 5));
+                together.parts = parts;
+                assert_ok(cadre_sampler_next(&together, indices, &taken));
+                cadre_batch batch = {.indices = indices, .count = taken};
+                for (int part = 0; part < parts; part++) {
+                    assert_ok(cadre_sampler_init(&apart, count, 3, rank * parts + part, workers, true, false, 5));
+                    assert_ok(cadre_sampler_next(&apart, one, &of_one));
+                    cadre_batch mine = cadre_batch_part(&batch, parts, part, 0);
+                    assert_int_equal(mine.count, of_one);
+                    assert_memory_equal(mine.indices, one, (size_t)of_one * sizeof *one);
+                    assert_int_equal(apart.consumed, together.consumed);
+                    cadre_sampler_done(&apart);
+                }
+                cadre_sampler_done(&together);
+            }
+        }
+}
+
 /* Going back and forth between epochs gives the same orders; other epochs and seeds give others. */
 static void test_epochs_and_seeds(void **state)
 {
@@ -184,6 +212,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_combination), cmocka_unit_test(test_ends_and_refusals),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_epochs_and_seeds),  cmocka_unit_test(test_orders_are_uniform),
         cmocka_unit_test(test_known_order),
     };

@@ -268,6 +268,9 @@ int cadre_loader_new(const cadre_dataset *dataset, const cadre_loader_options *o
     pthread_cond_init(&loader->changed_freed, NULL);
     status = cadre_sampler_init(&loader->sampler, dataset->count(dataset->user), taken.batch_size, taken.rank,
                                 taken.world, taken.shuffle, taken.drop_last, taken.seed);
+    if (status == CADRE_OK && (taken.parts < 0 || (taken.parts > 1 && taken.batch_size % taken.parts)))
+        status = base_error(CADRE_EINVAL, "loader: a batch of %" PRId64 " cannot be cut into %d equal parts", taken.batch_size, taken.parts);
+    loader->sampler.parts = taken.parts;
     if (status == CADRE_OK)
         status = make_memory(loader);
     if (status == CADRE_OK)
@@ -371,6 +374,14 @@ int cadre_loader_next(cadre_loader *loader, cadre_batch *batch)
                            .count = from->count,
                            .number = from->number};
     return CADRE_OK;
+}
+
+cadre_batch cadre_batch_part(const cadre_batch *batch, int parts, int index, int64_t sample_floats)
+{
+    int64_t share = batch->count / parts, more = batch->count % parts;
+    int64_t first = share * index + (index < more ? index : more);
+    return (cadre_batch){.values = batch->values + first * sample_floats, .labels = batch->labels + first, .indices = batch->indices + first,
+                         .count = share + (index < more), .number = batch->number};
 }
 
 int64_t cadre_loader_batches(const cadre_loader *loader) { return cadre_sampler_batches(&loader->sampler); }

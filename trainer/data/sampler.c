@@ -89,10 +89,11 @@ int cadre_sampler_next(cadre_sampler *sampler, int64_t *indices, int64_t *taken)
     }
     int64_t left = sampler->count - sampler->consumed;
     int64_t size = left < global_batch(sampler) ? left : global_batch(sampler);
-    int64_t share = size / sampler->world;
-    int64_t more = size % sampler->world; /* so many of the lower ranks take one more */
-    int64_t first = sampler->consumed + share * sampler->rank + (sampler->rank < more ? sampler->rank : more);
-    int64_t mine = share + (sampler->rank < more);
+    int64_t parts = sampler->parts > 1 ? sampler->parts : 1, workers = parts * sampler->world, lowest = parts * sampler->rank;
+    int64_t share = size / workers;
+    int64_t more = size % workers; /* so many of the lower workers take one more */
+    int64_t first = sampler->consumed + share * lowest + (lowest < more ? lowest : more);
+    int64_t mine = share * parts + (more <= lowest ? 0 : more - lowest < parts ? more - lowest : parts);
     if (sampler->shuffle)
         memcpy(indices, sampler->order + first, (size_t)mine * sizeof *indices);
     else

@@ -189,37 +189,37 @@ static int check_tensor(const struct reading *reading, const state_entry *entry)
                       there, here);
 }
 
-static int check_local(const struct reading *reading, const state_entry *entry)
+static int check_local(const struct reading *reading, const state_entry *entry, int rows)
 {
     const safetensors_tensor *tensor = find_local(reading, entry->name);
     if (!tensor)
         return base_error(CADRE_EMISMATCH, "it has no local entry \"%s\", which the state has", entry->name);
-    if (tensor->shape[1] == entry->shape[0])
+    if (tensor->shape[1] * rows == entry->shape[0])
         return CADRE_OK;
     return base_error(CADRE_EMISMATCH, "the local entry \"%s\" has %" PRId64 " bytes a rank there and %zu in the state",
-                      entry->name, tensor->shape[1], entry->nbytes);
+                      entry->name, tensor->shape[1], entry->nbytes / (size_t)rows);
 }
 
-static int check_entry(const struct reading *reading, const state_entry *entry)
+static int check_entry(const struct reading *reading, const state_entry *entry, int rows)
 {
     state_scalar value;
     if (entry->kind == STATE_TENSOR)
         return check_tensor(reading, entry);
     if (entry->kind == STATE_LOCAL)
-        return check_local(reading, entry);
+        return check_local(reading, entry, rows);
     if (checkpoint_record_scalar(&reading->record, entry->name, entry->kind, &value))
         return CADRE_OK;
     return base_error(CADRE_EMISMATCH, "it has no scalar \"%s\" of type %s, which the state has", entry->name,
                       entry->kind == STATE_INT64 ? "int64" : "double");
 }
 
-static int load_entry(const struct reading *reading, const state_entry *entry, int rank)
+static int load_entry(const struct reading *reading, const state_entry *entry, int rank, int rows)
 {
     state_scalar value;
     const unsigned char *data = reading->bytes + reading->index.data_offset;
     if (entry->kind == STATE_TENSOR)
         return state_entry_load(entry, data + safetensors_find(&reading->index, entry->name)->begin);
-    if (entry->kind == STATE_LOCAL && rank >= reading->record.info.world)
+    if (entry->kind == STATE_LOCAL && (rank + 1) * rows > reading->record.info.world)
         return CADRE_OK;
     if (entry->kind == STATE_LOCAL)
         return state_entry_load(entry, data + find_local(reading, entry->name)->begin + (size_t)rank * entry->nbytes);
@@ -232,9 +232,9 @@ static int load_all(const struct reading *reading, cadre_state *state, int rank)
 {
     int status = CADRE_OK;
     for (int i = 0; status == CADRE_OK && i < state->impl->count; i++)
-        status = check_entry(reading, &state->impl->entries[i]);
+        status = check_entry(reading, &state->impl->entries[i], state_rows(state));
     for (int i = 0; status == CADRE_OK && i < state->impl->count; i++)
-        status = load_entry(reading, &state->impl->entries[i], rank);
+        status = load_entry(reading, &state->impl->entries[i], rank, state_rows(state));
     if (status == CADRE_OK) {
         state->epoch = reading->record.info.epoch;
         state->step = reading->record.info.step;
@@ -253,7 +253,7 @@ int checkpoint_restore(const char *path, cadre_state *state, int rank, int world
     status = load_all(&reading, state, rank);
     if (status != CADRE_OK)
         base_wrap(status, "checkpoint %s", path);
-    else if (state_local_nbytes(state) && rank >= reading.record.info.world)
+    else if (state_local_nbytes(state) && (rank + 1) * state_rows(state) > reading.record.info.world)
         base_log(CADRE_LOG_WARN, "state",
                  "checkpoint %s was made by %d ranks: rank %d of %d keeps its own local entries", path,
                  reading.record.info.world, rank, world);

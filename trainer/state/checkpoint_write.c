@@ -74,8 +74,11 @@ static int build_header(const state_snapshot *snapshot, int world, base_buffer *
         memcpy(tensor->shape, entry->shape, sizeof entry->shape);
         if (entry->kind == STATE_LOCAL) {
             tensor->dims = 2;
-            tensor->shape[0] = world;
-            tensor->shape[1] = (int64_t)entry->nbytes;
+            int rows = snapshot->rows > 1 ? snapshot->rows : 1;
+            tensor->shape[0] = (int64_t)world * rows;
+            tensor->shape[1] = (int64_t)entry->nbytes / rows;
+            if (entry->nbytes % (size_t)rows)
+                status = base_error(CADRE_EINVAL, "the local entry \"%s\" has %zu bytes, not the same for each of %d workers", entry->name, entry->nbytes, rows);
             if (__builtin_mul_overflow(nbytes, (uint64_t)world, &nbytes))
                 nbytes = UINT64_MAX;
         }
@@ -253,7 +256,7 @@ int checkpoint_write(const char *path, const state_snapshot *snapshot, const voi
     if (!path || !*path || !snapshot || world < 1 || world > CHECKPOINT_WORLD_LIMIT)
         return base_error(CADRE_EINVAL, "a checkpoint needs a path, a snapshot and 1 to %d ranks",
                           CHECKPOINT_WORLD_LIMIT);
-    checkpoint_record record = {.info = {.epoch = snapshot->epoch, .step = snapshot->step, .world = world}};
+    checkpoint_record record = {.info = {.epoch = snapshot->epoch, .step = snapshot->step, .world = world * (snapshot->rows > 1 ? snapshot->rows : 1)}};
     if (meta) {
         record.info.report = meta->report;
         record.info.attempt = meta->attempt;

@@ -111,6 +111,7 @@ int state_snapshot_take(cadre_state *state, state_snapshot **inout)
             state_snapshot_free(snapshot);
         return status;
     }
+    snapshot->rows = state_rows(state);
     snapshot->epoch = state->epoch;
     snapshot->step = state->step;
     *inout = snapshot;
@@ -125,6 +126,10 @@ static size_t nbytes_of(const cadre_state *state, state_kind kind)
             nbytes += state->impl->entries[i].nbytes;
     return nbytes;
 }
+
+void state_set_rows(cadre_state *state, int rows) { state->impl->rows = rows; }
+
+int state_rows(const cadre_state *state) { return state->impl->rows ? state->impl->rows : 1; }
 
 size_t state_tensor_nbytes(const cadre_state *state) { return nbytes_of(state, STATE_TENSOR); }
 

@@ -29,6 +29,7 @@ struct cadre_state_impl {
     state_entry *entries;
     int count;
     int capacity;
+    int rows; /* of a local entry on this rank: one for each logical worker; 0: 1 */
 };
 
 /** What was in the replicated entries at one moment, in memory of its own. Tensors lie in `data` in the order of
@@ -36,6 +37,7 @@ struct cadre_state_impl {
  * scalars. */
 typedef struct state_snapshot {
     int64_t epoch, step;
+    int rows; /* of a local entry on each rank */
     state_entry *entries; /* names owned; data borrowed from the buffer below */
     int count;
     unsigned char *data;
@@ -51,6 +53,10 @@ typedef struct state_snapshot {
  */
 int state_snapshot_take(cadre_state *state, state_snapshot **snapshot);
 void state_snapshot_free(state_snapshot *snapshot);
+
+/** A rank stands for so many workers: each local entry has a row of equal length for each of them, one after the other. */
+void state_set_rows(cadre_state *state, int rows);
+int state_rows(const cadre_state *state);
 
 /** Bytes of all tensors: the same on all ranks. */
 size_t state_tensor_nbytes(const cadre_state *state);

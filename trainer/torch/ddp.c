@@ -87,6 +87,8 @@ static int make_buckets(cadre_ddp *ddp, const struct layout *layout)
         status = ddp_make_shards(ddp, layout);
     for (int i = 0; i < layout->count && status == CADRE_OK; i++)
         status = make_slot(ddp, i, &layout->entries[i]);
+    if (status == CADRE_OK && ddp->options.logical)
+        status = ddp_make_logical(ddp);
     if (status == CADRE_OK && ddp->options.buffers == CADRE_BUFFERS_MEAN)
         status = ddp_make_buffers(ddp);
     return status;
@@ -123,7 +125,7 @@ int cadre_ddp_new(cadre_ddp **out, ct_module *model, cadre_comm *comm, const cad
     ddp->comm = comm;
     ddp->model = model;
     int status = take_options(ddp, options), world = cadre_comm_world(comm);
-    if (status == CADRE_OK && world > 1) {
+    if (status == CADRE_OK && (world > 1 || ddp->options.logical)) {
         status = layout_make(model, ddp->options.bucket_nbytes, ddp->options.sharded ? (size_t)world : 1, &layout);
         if (status == CADRE_OK)
             status = check_device(ddp, &layout);
@@ -155,6 +157,7 @@ void cadre_ddp_free(cadre_ddp *ddp)
         ct_tensor_free(ddp->slots[i].view);
     }
     ddp_free_shards(ddp);
+    ddp_free_logical(ddp);
     for (int i = 0; i < ddp->bucket_count; i++) {
         ct_tensor_free(ddp->buckets[i].flat);
         ct_tensor_free(ddp->buckets[i].wire_flat);

@@ -49,6 +49,7 @@ struct cadre_ddp {
     bool overlap;    /* buckets are started, and waited for at the end of the pass */
     bool wish_apart; /* the wish to leave does not ride in the last bucket */
     int32_t *used;   /* one a slot: room to tell the others */
+    struct ddp_logical *logical; /* logical.c; NULL: a process is a worker */
     ct_module *shards;
     ct_tensor *buffers_flat; /* all floating buffers one after the other, to be averaged */
     void *buffers_memory;
@@ -72,6 +73,18 @@ int ddp_make_shards(cadre_ddp *ddp, const struct layout *layout);
 void ddp_free_shards(cadre_ddp *ddp);
 /* The shards' gradients are this pass's. */
 int ddp_show_shards(cadre_ddp *ddp);
+
+/* logical.c */
+int ddp_make_logical(cadre_ddp *ddp);
+void ddp_free_logical(cadre_ddp *ddp);
+/* CADRE_ESTATE unless cadre_ddp_logical was called for the pass under way. */
+int ddp_logical_begun(const cadre_ddp *ddp);
+/* A pass is through that is not the last: its gradients are put by. */
+int ddp_logical_keep(cadre_ddp *ddp);
+/* In the last one: add to the bucket what was put by; make its sum over all the mean; the pass is through. */
+void ddp_logical_fold(cadre_ddp *ddp, int bucket);
+void ddp_logical_scale(cadre_ddp *ddp, int bucket);
+int ddp_logical_end(cadre_ddp *ddp);
 
 /* pass.c */
 ct_status ddp_on_gradient(const ct_tensor *param, ct_tensor *grad, void *slot);

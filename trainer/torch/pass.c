@@ -65,6 +65,8 @@ static int finish_bucket(cadre_ddp *ddp, int index)
     struct bucket *bucket = &ddp->buckets[index];
     if (bucket->wire && ct_copy_(bucket->flat, bucket->wire_flat) != CT_OK)
         return ddp_torch_failed("gradients from the wire");
+    if (ddp->logical)
+        ddp_logical_scale(ddp, index);
     if (carries_wish(ddp, index))
         cadre_comm_set_agreed(ddp->comm, read_element(bucket, bucket->count - 1) > 0);
     return CADRE_OK;
@@ -78,7 +80,7 @@ static int exchange_bucket(cadre_ddp *ddp, int index)
     if (ddp->overlap)
         return cadre_all_reduce_start(ddp->comm, memory, bucket->count, dtype, CADRE_MEAN, &bucket->request);
     if (!ddp_sharded(ddp))
-        return cadre_all_reduce(ddp->comm, memory, bucket->count, dtype, CADRE_MEAN);
+        return cadre_all_reduce(ddp->comm, memory, bucket->count, dtype, ddp->logical ? CADRE_SUM : CADRE_MEAN);
     size_t each = bucket->count / (size_t)cadre_comm_world(ddp->comm);
     char *own = (char *)memory + (size_t)cadre_comm_rank(ddp->comm) * each * cadre_dtype_size(dtype);
     return cadre_reduce_scatter(ddp->comm, memory, own, each, dtype, CADRE_MEAN);
@@ -87,6 +89,8 @@ static int exchange_bucket(cadre_ddp *ddp, int index)
 static int launch_bucket(cadre_ddp *ddp, int index)
 {
     struct bucket *bucket = &ddp->buckets[index];
+    if (ddp->logical)
+        ddp_logical_fold(ddp, index);
     if (carries_wish(ddp, index))
         write_flag(bucket, bucket->count - 1, cadre_comm_wish(ddp->comm));
     if (bucket->wire && ct_copy_(bucket->wire_flat, bucket->flat) != CT_OK)
@@ -228,9 +232,11 @@ int cadre_ddp_sync(cadre_ddp *ddp)
         return cadre_fail(CADRE_EINVAL, "cadre_ddp_sync: ddp is NULL");
     if (ddp->status != CADRE_OK)
         return cadre_fail(ddp->status, "%s", ddp->message);
+    int status = ddp->logical ? ddp_logical_begun(ddp) : CADRE_OK;
+    if (status != CADRE_OK)
+        return status;
     if (ddp->no_sync)
-        return CADRE_OK;
-    int status = CADRE_OK;
+        return ddp->logical ? ddp_logical_keep(ddp) : CADRE_OK;
     if (ddp->next < ddp->bucket_count && !ddp->options.find_unused)
         status = name_missing(ddp);
     else if (ddp->options.find_unused && ddp->slot_count)
@@ -241,6 +247,8 @@ int cadre_ddp_sync(cadre_ddp *ddp)
         status = settle_unused(ddp);
     if (status == CADRE_OK && ddp->wish_apart)
         status = exchange_wish(ddp);
+    if (status == CADRE_OK && ddp->logical)
+        status = ddp_logical_end(ddp);
     if (status == CADRE_OK && ddp_sharded(ddp))
         status = ddp_show_shards(ddp);
     if (status == CADRE_OK && ddp->options.buffers != CADRE_BUFFERS_OWN)
@@ -269,6 +277,8 @@ int cadre_ddp_no_sync(cadre_ddp *ddp, bool on)
 {
     if (!ddp)
         return cadre_fail(CADRE_EINVAL, "cadre_ddp_no_sync: ddp is NULL");
+    if (ddp->logical)
+        return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_no_sync: not with logical workers, whose passes add up already");
     for (int i = 0; i < ddp->slot_count; i++)
         if (ddp->slots[i].ready)
             return cadre_fail(CADRE_ESTATE, "cadre_ddp_no_sync: in the middle of a pass: call cadre_ddp_sync first");
