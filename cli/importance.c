@@ -255,7 +255,6 @@ static int put_reason(base_buffer *out, const struct importance *i, int param, c
 {
     const struct param *p = &i->params[param];
     double sign = i->maximize ? -1 : 1;
-    char own[32], typical[32];
     int status = base_buffer_printf(out, "%s = ", p->name);
     if (status == CADRE_OK)
         status = put_value(out, p, i->x[(size_t)i->best * (size_t)i->param_count + (size_t)param]);
@@ -268,12 +267,12 @@ static int put_reason(base_buffer *out, const struct importance *i, int param, c
     if (status != CADRE_OK || isnan(reason->near_own) || isnan(reason->near_typical))
         return status;
     if (p->choices && reason->typical == i->x[(size_t)i->best * (size_t)i->param_count + (size_t)param])
-        return base_buffer_printf(out, " (they come to %s on average)", cli_value_text(sign * reason->near_own, own));
-    status = base_buffer_printf(out, " (%s come to %s on average, those %s ", p->choices ? "they" : "trials near it", cli_value_text(sign * reason->near_own, own),
+        return base_buffer_printf(out, " (they come to %.3g on average)", sign * reason->near_own);
+    status = base_buffer_printf(out, " (%s come to %.3g on average, those %s ", p->choices ? "they" : "trials near it", sign * reason->near_own,
                                 p->choices ? "with" : "near the median");
     if (status == CADRE_OK)
         status = put_value(out, p, reason->typical);
-    return status == CADRE_OK ? base_buffer_printf(out, " to %s)", cli_value_text(sign * reason->near_typical, typical)) : status;
+    return status == CADRE_OK ? base_buffer_printf(out, " to %.3g)", sign * reason->near_typical) : status;
 }
 
 static const double SURE = 0.05;
