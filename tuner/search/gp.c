@@ -18,15 +18,14 @@
  *   "Additive Gaussian Processes", NIPS 2011): what each axis does by itself is learned from few trials, and valleys in
  *   which it is not the best that was tried are found. 0.43 and 0.29; on the tables 0.93 at 50, and at 100 it found the
  *   very best config less often.
- * - Values are warped where that describes them better: gp_warp.c. 0.57 and 0.63 on the six functions that it was tried
- * on.
+ * - Values are warped where that describes them better: gp_warp.c. 0.57 and 0.63 on six functions.
  * - When little is left to be gained near the best, every other suggestion looks elsewhere: GP_LITTLE in gp.h. 1.06 and
  *   0.20 on six functions.
  * - Improvement is measured from the best target as the model has it, without noise, not from the best value: luck has
  *   not to be surpassed. Not measured apart.
  * - A point that was tried is not suggested again unless the objective is said to be noisy. Not measured apart.
  * - Conditional dimensions are modelled, "not there" being a place of its own (gp_axis); Optuna draws them at random.
- * The one conditional problem ends where the floor of regrets is.
+ *   The one conditional problem ends where the floor of regrets is.
  */
 #include "tuner/search/gp.h"
 
@@ -269,8 +268,7 @@ static double fit(gp *search, gp_warp_kind kind, bool restart, int evaluations)
     return value - scale.slopes;
 }
 
-/* The linear map unless another one describes the values better by so much: a factor of the likelihood, as logarithm.
- */
+/* The linear map, unless another one describes the values better by so much (the logarithm of a likelihood ratio). */
 static const double handicap = 5;
 
 /* Which warp is decided now and then; starts other than the fit before, too. */

@@ -25,7 +25,8 @@ enum {
 #define GP_LITTLE 1e-3
 #define GP_WIDEN  4
 
-/* Vector code for processors that have it, chosen when the library is loaded. (Clang's clones cannot be called from another file.) */
+/* Vector code for processors that have it, chosen when the library is loaded. (Clang's clones cannot be called from
+ * another file.) */
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define GP_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -54,7 +55,6 @@ typedef struct gp_space {
     const cadre_space *space;
     int axes, columns; /* dimensions of one value only are none */
     gp_axis *axis;
-    int *axis_of; /* by dimension; -1: none */
     sobol even;
 } gp_space;
 
@@ -125,10 +125,10 @@ gp_scale gp_warp(gp_warp_kind kind, int n, const unsigned char *state, const dou
 
 /* Square matrices by rows, of which the lower triangle is used; `stride` numbers a row, a multiple of GP_ALIGN. */
 
-/** a = l l' in place; false when a is not positive definite. Rows before `from` are factored already. */
-bool gp_cholesky(int from, int n, int stride, double *a);
-/** The inverse of a lower triangle, from row `from` on. */
-void gp_invert(int from, int n, int stride, const double *l, double *inverse);
+/** a = l l' in place; false when a is not positive definite. */
+bool gp_cholesky(int n, int stride, double *a);
+/** The inverse of a lower triangle. */
+void gp_invert(int n, int stride, const double *l, double *inverse);
 /** inverse' inverse, the lower triangle: the inverse of what was factored. */
 void gp_square(int n, int stride, const double *inverse, double *out);
 /** out = inverse v, and out = inverse' v, over the lower triangle of n rows. */

@@ -24,9 +24,9 @@ GP_WIDE double gp_dot(int n, const double *a, const double *b)
     return sum[0] + rest;
 }
 
-bool gp_cholesky(int from, int n, int stride, double *a)
+bool gp_cholesky(int n, int stride, double *a)
 {
-    for (int i = from; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double *row = a + (size_t)i * (size_t)stride;
         for (int j = 0; j < i; j++) {
             const double *other = a + (size_t)j * (size_t)stride;
@@ -55,9 +55,9 @@ GP_WIDE static void add_one(int n, const double *a, double factor, double *row)
 }
 
 /* Rows of the inverse are zero beyond the diagonal up to the next multiple of four: rows are added four at a time. */
-void gp_invert(int from, int n, int stride, const double *l, double *inverse)
+void gp_invert(int n, int stride, const double *l, double *inverse)
 {
-    for (int i = from; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         const double *factors = l + (size_t)i * (size_t)stride;
         double *row = inverse + (size_t)i * (size_t)stride;
         memset(row, 0, (size_t)stride * sizeof *row);

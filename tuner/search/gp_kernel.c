@@ -44,15 +44,14 @@ GP_WIDE static void add_matern(int n, double scale, double factor, const double 
     }
 }
 
-/* value = M(factor q), slope = its derivative by the logarithm of the lengthscale over `q`'s share: -2 M' factor, to be
- * multiplied by the squared distance along an axis. */
+/* value = M(factor q), slope = M'(factor q) */
 GP_WIDE static void matern_and_slope(int n, double factor, const double *restrict q, double *restrict value,
                                      double *restrict slope)
 {
     for (int i = 0; i < n; i++) {
         double r = sqrt(5 * factor * q[i]), e = exp_minus(r);
         value[i] = (1 + r + r * r * (1.0 / 3)) * e;
-        slope[i] = -5.0 / 6 * (1 + r) * e; /* by factor q */
+        slope[i] = -5.0 / 6 * (1 + r) * e;
     }
 }
 

@@ -66,11 +66,11 @@ int gp_model_reserve(gp_model *model, int count)
     return CADRE_OK;
 }
 
-/* The lower triangle of the covariance of `n` points into l, from row `from` on. */
-static void fill(gp_model *model, int from, int n)
+/* The lower triangle of the covariance of `n` points into l. */
+static void fill(gp_model *model, int n)
 {
     const gp_kernel *kernel = &model->kernel;
-    for (int i = from; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         double *row = model->l + (size_t)i * (size_t)model->stride;
         gp_kernel_row(kernel, model->points.at + i, model->points.stride, &model->points, i, model->row, row);
         row[i] = kernel->mean + kernel->joint + kernel->alone + kernel->noise;
@@ -79,17 +79,18 @@ static void fill(gp_model *model, int from, int n)
 
 bool gp_model_try(gp_model *model, int n)
 {
-    fill(model, 0, n);
-    if (!gp_cholesky(0, n, model->stride, model->l))
+    fill(model, n);
+    if (!gp_cholesky(n, model->stride, model->l))
         return false;
-    gp_invert(0, n, model->stride, model->l, model->inverse);
+    gp_invert(n, model->stride, model->l, model->inverse);
     return true;
 }
 
 void gp_model_factor(gp_model *model)
 {
     model->points.count = model->all;
-    while (!gp_model_try(model, model->all)) /* ends: much noise makes any covariance a diagonal one */
+    /* Enough noise makes any covariance a diagonal one. */
+    while (!gp_model_try(model, model->all) && model->kernel.noise < 1e6)
         model->kernel.noise = fmax(10 * model->kernel.noise, 1e-10);
     double *half = model->row;
     gp_multiply(model->count, model->stride, model->inverse, model->y, half);

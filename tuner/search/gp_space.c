@@ -27,20 +27,17 @@ int gp_space_init(gp_space *space, const cadre_space *of, uint64_t seed)
 {
     *space = (gp_space){.space = of};
     space->axis = base_calloc((size_t)of->count, sizeof *space->axis);
-    space->axis_of = base_calloc((size_t)of->count, sizeof *space->axis_of);
-    if (!space->axis || !space->axis_of || sobol_init(&space->even, of->count, seed)) {
+    if (!space->axis || sobol_init(&space->even, of->count, seed)) {
         gp_space_free(space);
         return CADRE_ENOMEM;
     }
     for (int d = 0; d < of->count; d++) {
-        space->axis_of[d] = -1;
         if (has_one_value(&of->dims[d]) && of->dims[d].conditions == 0)
             continue;
         gp_axis axis = describe(&of->dims[d], d, space->columns);
         if (has_one_value(&of->dims[d])) /* there or not is all that it tells */
             axis.continuous = false;
         space->columns += axis.columns;
-        space->axis_of[d] = space->axes;
         space->axis[space->axes++] = axis;
     }
     return CADRE_OK;
@@ -49,7 +46,6 @@ int gp_space_init(gp_space *space, const cadre_space *of, uint64_t seed)
 void gp_space_free(gp_space *space)
 {
     free(space->axis);
-    free(space->axis_of);
     sobol_free(&space->even);
     *space = (gp_space){0};
 }
