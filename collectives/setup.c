@@ -118,7 +118,7 @@ static int choose(const struct verdict *all, int world, int backends, int asked)
             best_score = lowest;
         }
         size_t used = strlen(reasons);
-        if (lowest <= 0)
+        if (lowest <= 0 && all[by].why[b][0])
             snprintf(reasons + used, sizeof reasons - used, "%s%s: rank %d: %.*s", used ? "; " : "",
                      collectives_registry()[b]->name, by, COLLECTIVES_WHY, all[by].why[b]);
     }
@@ -181,6 +181,8 @@ static void take_scores(struct scratch *s, const collectives_place *place, int a
         its.asked_by_name = b == asked;
         if (asked >= 0 && b != asked)
             continue;
+        if (place->device && !collectives_registry()[b]->device && asked < 0)
+            continue; /* not even worth a word */
         if (place->device && !collectives_registry()[b]->device)
             snprintf(s->verdict.why[b], COLLECTIVES_WHY, "works on host memory, not on %.40s", place->device);
         else

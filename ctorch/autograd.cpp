@@ -10,6 +10,7 @@
 #include <cstring>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 namespace {
 
@@ -21,7 +22,7 @@ struct Leaf;
  */
 struct Leaf {
     ct_tensor param; /* handle given to hooks */
-    std::shared_ptr<torch::autograd::Node> accumulator;
+    decltype(torch::autograd::impl::grad_accumulator(std::declval<const at::Tensor &>())) accumulator; /* one of two kinds of pointer */
     uintptr_t key = 0;
     at::Tensor place; /* undefined: wherever autograd puts it */
     std::vector<ct_hook *> hooks;

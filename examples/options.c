@@ -35,7 +35,8 @@ static const char help[] =
     "Workers\n"
     "  --workers N          (default 2; all ranks under mpirun)\n"
     "  --launcher L         fork, inproc or mpirun (default: fork, or the ranks there are)\n"
-    "  --backend B          shm, mpi or self (default: the fastest that works)\n"
+    "  --device D           cpu (the default), or cuda: a GPU for each worker, gradients by NCCL\n"
+    "  --backend B          shm, hier, mpi, nccl or self (default: the fastest that works)\n"
     "  --max-failures N     restarts from the last checkpoint; -1: no limit (default 3)\n"
     "\n"
     "Run\n"
@@ -92,14 +93,14 @@ struct options options_read(int argc, char **argv)
 {
     struct options o = {
         .data = "/usr/share/datasets/fashion-mnist", .dtype = "auto", .depth = 8, .epochs = 6, .batch = 64, .workers = -1, .lr = 0.1, .momentum = 0.9,
-        .weight_decay = 5e-4, .seed = 1, .name = "resnet-mnist", .storage = "runs", .launcher = "auto", .max_failures = 3, .keep = 2,
+        .weight_decay = 5e-4, .seed = 1, .name = "resnet-mnist", .storage = "runs", .launcher = "auto", .device = "cpu", .max_failures = 3, .keep = 2,
     };
     static const struct option table[] = {
         {"help", 0, 0, 'h'},       {"depth", 1, 0, 0},      {"epochs", 1, 0, 0},   {"batch", 1, 0, 0},   {"logical-workers", 1, 0, 0},   {"lr", 1, 0, 0},
         {"momentum", 1, 0, 0},     {"weight-decay", 1, 0, 0}, {"clip", 1, 0, 0},   {"dtype", 1, 0, 0},   {"contiguous", 0, 0, 0},
         {"seed", 1, 0, 0},         {"data", 1, 0, 0},       {"limit", 1, 0, 0},    {"workers", 1, 0, 0}, {"launcher", 1, 0, 0},
         {"backend", 1, 0, 0},      {"max-failures", 1, 0, 0}, {"name", 1, 0, 0},   {"storage", 1, 0, 0}, {"resume", 0, 0, 0},
-        {"keep", 1, 0, 0},         {"every-steps", 1, 0, 0}, {"quiet", 0, 0, 0}, {"timeline", 1, 0, 0},   {0, 0, 0, 0},
+        {"keep", 1, 0, 0},         {"every-steps", 1, 0, 0}, {"quiet", 0, 0, 0}, {"timeline", 1, 0, 0}, {"device", 1, 0, 0},   {0, 0, 0, 0},
     };
     int index, found;
     opterr = 0;
@@ -149,6 +150,8 @@ struct options options_read(int argc, char **argv)
             o.backend = optarg;
         else if (!strcmp(name, "name"))
             o.name = optarg;
+        else if (!strcmp(name, "device"))
+            o.device = one_of(name, optarg, WORDS("cpu", "cuda"));
         else if (!strcmp(name, "timeline"))
             o.timeline = optarg;
         else if (!strcmp(name, "storage"))

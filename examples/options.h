@@ -12,7 +12,7 @@ struct options {
     int64_t limit;  /* use only so many training images; 0: all */
     double lr, momentum, weight_decay, clip;
     uint64_t seed;
-    const char *name, *storage, *backend, *launcher, *timeline;
+    const char *name, *storage, *backend, *launcher, *timeline, *device;
     int resume, quiet, max_failures, keep, every_steps;
 };
 

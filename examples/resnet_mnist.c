@@ -12,6 +12,7 @@
 #include "options.h"
 #include "resnet.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,7 @@ struct training {
     double loss_sum[LOGICAL_MAX]; /* of each, over its images in this epoch */
     int64_t seen[LOGICAL_MAX];    /* images that went into it */
     ct_dtype dtype;
+    char device[16]; /* "cpu", "cuda:0" */
 };
 
 /* The loss of one batch, and on request how many of its images are recognised. Call inside a scope: it frees what is made here. */
@@ -61,10 +63,12 @@ static int forward(struct training *t, const cadre_batch *batch, int64_t channel
     ct_tensor *images, *labels, *logits, *best, *equal, *count;
     TRY_TORCH(ct_tensor_borrow_memory((void *)batch->values, CT_SHAPE(batch->count, channels, height, width), CT_FLOAT32, NULL, NULL, &images));
     TRY_TORCH(ct_tensor_borrow_memory((void *)batch->labels, CT_SHAPE(batch->count), CT_INT64, NULL, NULL, &labels));
+    TRY_TORCH(ct_to_device(images, t->device, &images)); /* on the CPU these are themselves */
+    TRY_TORCH(ct_to_device(labels, t->device, &labels));
     if (t->dtype == CT_FLOAT64)
         TRY_TORCH(ct_to_dtype(images, CT_FLOAT64, &images));
     if (t->dtype == CT_BFLOAT16)
-        TRY_TORCH(ct_autocast_push("cpu", CT_BFLOAT16));
+        TRY_TORCH(ct_autocast_push(t->device, CT_BFLOAT16));
     ct_status passed = ct_module_forward(t->model, images, &logits);
     if (t->dtype == CT_BFLOAT16)
         ct_autocast_pop();
@@ -194,10 +198,10 @@ done:
     return status;
 }
 
-static ct_dtype choose_dtype(const char *name)
+static ct_dtype choose_dtype(const char *name, bool gpu)
 {
     if (!strcmp(name, "auto"))
-        return ct_has_fast_bf16() ? CT_BFLOAT16 : CT_FLOAT32;
+        return gpu || ct_has_fast_bf16() ? CT_BFLOAT16 : CT_FLOAT32;
     return !strcmp(name, "bfloat16") ? CT_BFLOAT16 : !strcmp(name, "float64") ? CT_FLOAT64 : CT_FLOAT32;
 }
 
@@ -246,12 +250,17 @@ static int make_model(struct training *t, int classes)
     int status;
     ct_set_num_threads(cadre_session_threads(t->session));
     ct_manual_seed(o->seed);
-    t->dtype = choose_dtype(o->dtype);
+    int gpu = cadre_comm_device(cadre_session_comm(t->session)); /* the communicator has chosen one for each rank */
+    snprintf(t->device, sizeof t->device, "cpu");
+    if (gpu >= 0)
+        snprintf(t->device, sizeof t->device, "cuda:%d", gpu);
+    t->dtype = choose_dtype(o->dtype, gpu >= 0);
     t->model = resnet_new(o->depth, 1, classes);
     if (!t->model)
         return cadre_fail(CADRE_ETORCH, "%s", ct_error_message());
     if (t->dtype == CT_FLOAT64)
         TRY_TORCH(ct_module_to_dtype(t->model, CT_FLOAT64));
+    TRY_TORCH(ct_module_to_device(t->model, t->device));
     TRY_TORCH(ct_module_to_memory_format(t->model, o->contiguous ? CT_CONTIGUOUS : CT_CHANNELS_LAST));
     cadre_ddp_options ddp = {.logical = o->logical ? t->parts : 0, .logical_seed = o->seed};
     TRY(cadre_ddp_new(&t->ddp, t->model, cadre_session_comm(t->session), &ddp)); /* gradients are in step from here on */
@@ -336,7 +345,8 @@ int main(int argc, char **argv)
         .train = train,
         .user = &program,
         .config = config,
-        .scaling = {.num_workers = workers, .logical_workers = o.logical, .launcher = launcher, .backend = o.backend},
+        .scaling = {.num_workers = workers, .logical_workers = o.logical, .launcher = launcher, .backend = o.backend,
+                    .device = !strcmp(o.device, "cuda") ? "cuda" : NULL},
         .run = {.name = o.name, .storage = o.storage, .resume = o.resume ? CADRE_RESUME_LAST : CADRE_RESUME_NEW, .timeline = o.timeline,
                 .progress = o.quiet ? CADRE_PROGRESS_NONE : CADRE_PROGRESS_AUTO, .metric = "accuracy"},
         .failure = {.max_failures = o.max_failures},

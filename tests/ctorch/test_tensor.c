@@ -157,6 +157,35 @@ static void like(void **state)
     FAILS(CT_ETORCH, ct_contiguous(zeros, CT_CHANNELS_LAST, &last) ? CT_ETORCH : ct_view(zeros, CT_SHAPE(5), &last));
 }
 
+/* A parameter moves into other memory: its gradient, handles and whoever has it go along. */
+static void other_data(void **state)
+{
+    (void)state;
+    float memory[6] = {6, 5, 4, 3, 2, 1};
+    ct_tensor *over = NULL, *leaf = floats(FLOATS(1, 2, 3, 4, 5, 6), CT_SHAPE(2, 3)), *other = NULL, *loss = NULL, *grad = NULL, *wide = NULL;
+    OK(ct_tensor_borrow_on(memory, CT_SHAPE(2, 3), CT_FLOAT32, "cpu", &over));
+    assert_ptr_equal(ct_tensor_data(over), memory);
+    OK(ct_tensor_set_requires_grad(leaf, true));
+    OK(ct_tensor_ref(leaf, &other));
+    OK(ct_tensor_set_data(leaf, over));
+    assert_ptr_equal(ct_tensor_data(other), memory);
+    assert_true(ct_tensor_requires_grad(other));
+    OK(ct_mul(leaf, leaf, &loss));
+    OK(ct_sum(loss, &loss));
+    OK(ct_backward(loss, 1.0));
+    OK(ct_tensor_grad(other, &grad));
+    assert_float_equal(at(grad, 0), 12, 0);
+    memory[1] = 50;
+    assert_float_equal(at(leaf, 1), 50, 0);
+    OK(ct_to_dtype(over, CT_FLOAT64, &wide));
+    FAILS(CT_EINVAL, ct_tensor_set_data(leaf, wide));
+    OK(ct_view(over, CT_SHAPE(6), &wide));
+    FAILS(CT_EINVAL, ct_tensor_set_data(leaf, wide));
+    FAILS(CT_EINVAL, ct_tensor_set_data(leaf, NULL));
+    FAILS(CT_EINVAL, ct_tensor_borrow_on(NULL, CT_SHAPE(6), CT_FLOAT32, "cpu", &wide));
+    FAILS(CT_EINVAL, ct_tensor_borrow_on(memory, CT_SHAPE(6), CT_FLOAT32, "tpu", &wide));
+}
+
 static void views(void **state)
 {
     (void)state;
@@ -265,7 +294,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(making),     TEST(making_refuses), TEST(borrowed_memory), TEST(bytes),  TEST(like),
-        TEST(views),      TEST(converting),     TEST(scopes),          TEST(errors), cmocka_unit_test(scope_end_alone),
+        TEST(views),      TEST(converting),     TEST(scopes),          TEST(errors), TEST(other_data), cmocka_unit_test(scope_end_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,5 +60,10 @@ if [ -n "$mpiexec" ]; then
     attached attached-shm-2 2 --backend shm
     attached attached-best-2 2
 fi
+# Without a GPU that is said, in words; the variable stands in for a machine that has one.
+if CADRE_CUDART=/nowhere/libcudart.so "$program" $options --name gpu --workers 2 --device cuda --max-failures 0 >gpu.out 2>&1; then
+    fail "gpu: it should not have run"
+fi
+grep -q 'no backend works here: nccl: rank [01]: /nowhere/libcudart.so: cannot open' gpu.out || fail "gpu: $(tail -n 1 gpu.out)"
 [ $failures = 0 ] && rm -rf "$work"
 [ $failures = 0 ]
