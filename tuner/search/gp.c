@@ -13,7 +13,7 @@
  * modelled, so that a suggestion's cost is bounded. All algebra is this thread's.
  *
  * Where it departs from Optuna's GPSampler. Figures are ratios of median regrets on bench/search's functions, with the
- * departure over without it, geometric means after 50 and 100 trials; 3 seeds, so that they tell a direction:
+ * departure over without it, geometric means after 50 and 100 trials; 3 or 4 seeds, so that they tell a direction:
  * - The kernel is a sum of one over all axes together and of one over each axis alone (Duvenaud, Nickisch, Rasmussen,
  *   "Additive Gaussian Processes", NIPS 2011): what each axis does by itself is learned from few trials, and valleys in
  *   which it is not the best that was tried are found. 0.43 and 0.29; on the tables 0.93 at 50, and at 100 it found the
@@ -22,8 +22,8 @@
  * - When little is left to be gained near the best, every other suggestion looks elsewhere: GP_LITTLE in gp.h. 1.06 and
  *   0.20 on six functions.
  * - Improvement is measured from the best target as the model has it, without noise, not from the best value: luck has
- *   not to be surpassed. Not measured apart.
- * - A point that was tried is not suggested again unless the objective is said to be noisy. Not measured apart.
+ *   not to be surpassed. On the suite, which has no noise, 1.5 and 0.83, on its tables 1.0 and 1.1: neither way.
+ * - A point that was tried is suggested again only if the objective is said to be noisy. 0.70 and 0.40 on four tables.
  * - Conditional dimensions are modelled, "not there" being a place of its own (gp_axis); Optuna draws them at random.
  *   The one conditional problem ends where the floor of regrets is.
  */
