@@ -15,7 +15,6 @@ enum { NCCL_UNIQUE_ID = 128 };
 /* X(our name, theirs, value) */
 #define NCCL_CONSTANTS(X)                                                                                              \
     X(NCCL_SUCCESS, ncclSuccess, 0)                                                                                    \
-    X(NCCL_INVALID_USAGE, ncclInvalidUsage, 5)                                                                         \
     X(NCCL_SYSTEM_ERROR, ncclSystemError, 2)                                                                           \
     X(NCCL_REMOTE_ERROR, ncclRemoteError, 6)                                                                           \
     X(NCCL_IN_PROGRESS, ncclInProgress, 7)                                                                             \

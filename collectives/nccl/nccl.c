@@ -32,7 +32,7 @@ int collectives_nccl_words(nccl *n, nccl_result result, char *text, size_t nbyte
     for (char *at = text; *at; at++)
         if (*at == '\n')
             *at = ' ';
-    return result == NCCL_REMOTE_ERROR ? CADRE_EPEER : result == NCCL_INVALID_USAGE ? CADRE_EINVAL : CADRE_ESYSTEM;
+    return result == NCCL_REMOTE_ERROR ? CADRE_EPEER : CADRE_ESYSTEM; /* never CADRE_EINVAL: that breaks nothing */
 }
 
 void collectives_nccl_pause(int64_t waited_ns)

@@ -51,7 +51,8 @@ typedef struct cadre_ddp_options {
  * CADRE_EMISMATCH: the ranks' models differ (names the first parameter that does); CADRE_ENOTSUP: a parameter's dtype or device.
  */
 CADRE_API int cadre_ddp_new(cadre_ddp **out, ct_module *model, cadre_comm *comm, const cadre_ddp_options *options);
-/** Local. Gradients are the module's own again. NULL is fine. */
+/** Local, but for buckets that are under way after a pass that failed: they are waited for. Gradients are the module's own again. NULL is
+ *  fine. */
 CADRE_API void cadre_ddp_free(cadre_ddp *ddp);
 
 /**

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Rounded to bfloat16, to nearest even. */
@@ -405,6 +406,22 @@ done:
     return status;
 }
 
+/* ---- the device -------------------------------------------------------------------------------------------------------------- */
+
+/* A model in host memory, a communicator on a GPU (its double). */
+static int wrong_device(cadre_session *session, const cadre_config *config, void *user)
+{
+    (void)config, (void)user;
+    cadre_ddp *ddp = NULL;
+    ct_module *model = make_model(5, CT_FLOAT32);
+    int status = cadre_comm_device(cadre_session_comm(session)) == cadre_session_rank(session)
+                     ? cadre_ddp_new(&ddp, model, cadre_session_comm(session), NULL)
+                     : cadre_fail(CADRE_ETRAIN, "the communicator is on GPU %d", cadre_comm_device(cadre_session_comm(session)));
+    cadre_ddp_free(ddp);
+    ct_module_free(model);
+    return status;
+}
+
 /* ---- the timeline ------------------------------------------------------------------------------------------------------------ */
 
 static int traced(cadre_session *session, const cadre_config *config, void *user)
@@ -490,6 +507,7 @@ static const struct test {
     {"sharded_wish", sharded_wish, 2, 1},
     {"sharded_resume", sharded_resume, 2, 2},
     {"timeline", traced, 2, 1},
+    {"wrong_device", wrong_device, 2, 1},
 };
 
 int main(int argc, char **argv)
@@ -509,8 +527,13 @@ int main(int argc, char **argv)
         bool traces = strcmp(tests[i].name, "timeline") == 0;
         snprintf(timeline, sizeof timeline, "%s/timeline.json", argv[1]);
         trainer.run.timeline = traces ? timeline : NULL;
+        bool refused = strcmp(tests[i].name, "wrong_device") == 0;
+        if (refused && !getenv("CADRE_NCCL"))
+            continue; /* ctest names the double there */
+        trainer.scaling.device = refused ? "cuda" : NULL;
         int status = cadre_trainer_fit(&trainer, &result);
-        bool fine = status == CADRE_OK && result.attempts == tests[i].attempts && result.stopped == (strcmp(tests[i].name, "sharded_wish") == 0) &&
+        bool fine = (refused ? status == CADRE_ENOTSUP && strstr(cadre_error_message(), "is on cpu, the communicator (nccl) reduces on cuda:")
+                             : status == CADRE_OK) && result.attempts == tests[i].attempts && result.stopped == (strcmp(tests[i].name, "sharded_wish") == 0) &&
                     (!traces || timeline_is_whole(timeline));
         printf("%-18s %d workers: %s%s%s\n", tests[i].name, tests[i].world, fine ? "fine" : "FAILED", status ? ": " : "", status ? cadre_error_message() : "");
         fflush(stdout);
