@@ -9,6 +9,7 @@
 #include "cadre/checkpoint.h"
 #include "message.h"
 #include "run_files.h"
+#include "run_inside.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -33,13 +34,13 @@ int run_check_name(const char *name)
     return CADRE_OK;
 }
 
-static void set_objective(trainer_run *run, const char *metric)
+void run_set_objective(trainer_run *run, const char *metric)
 {
     snprintf(run->objective, sizeof run->objective, "%s", metric);
     run->objective_known = true;
 }
 
-static tracking_direction direction(const trainer_run *run)
+tracking_direction run_direction(const trainer_run *run)
 {
     bool scored = run->trainer->run.metric || run->trainer->checkpoint.score_metric;
     return scored && run->trainer->checkpoint.score_mode != CADRE_MIN ? TRACKING_MAXIMIZE : TRACKING_MINIMIZE;
@@ -246,8 +247,8 @@ int run_open(trainer_run *run, const cadre_trainer *trainer, double begun, bool 
     }
     const char *metric = trainer->run.metric ? trainer->run.metric : trainer->checkpoint.score_metric;
     if (metric)
-        set_objective(run, metric);
-    status = tracking_experiment(run->store, name, metric, direction(run), &run->experiment);
+        run_set_objective(run, metric);
+    status = tracking_experiment(run->store, name, metric, run_direction(run), &run->experiment);
     if (status == CADRE_OK)
         status = settle_trial(run, resume_unfinished);
     if (status == CADRE_OK)
@@ -264,7 +265,7 @@ int run_open_trial(trainer_run *run, const cadre_trainer *trainer, const run_sha
                          .trial_number = number, .attempt = attempts, .wants_durable = shared->wants_durable, .on_report = shared->on_report,
                          .user = shared->user};
     progress_init(&run->progress, CADRE_PROGRESS_NONE);
-    set_objective(run, trainer->run.metric);
+    run_set_objective(run, trainer->run.metric);
     run->directory = base_strdup(shared->directory);
     int status = run->directory ? enter_trial_directory(run) : CADRE_ENOMEM;
     if (status != CADRE_OK)
@@ -272,7 +273,7 @@ int run_open_trial(trainer_run *run, const cadre_trainer *trainer, const run_sha
     return status;
 }
 
-static const cadre_metric *find_metric(const cadre_metric *metrics, int count, const char *name)
+const cadre_metric *run_find_metric(const cadre_metric *metrics, int count, const char *name)
 {
     for (int i = 0; name && i < count; i++)
         if (strcmp(metrics[i].name, name) == 0)
@@ -280,10 +281,10 @@ static const cadre_metric *find_metric(const cadre_metric *metrics, int count, c
     return NULL;
 }
 
-static void keep_report(trainer_run *run, const cadre_metric *metrics, int count)
+void run_keep_report(trainer_run *run, const cadre_metric *metrics, int count)
 {
     cadre_result *result = &run->result;
-    const cadre_metric *objective = find_metric(metrics, count, run->objective);
+    const cadre_metric *objective = run_find_metric(metrics, count, run->objective);
     if (objective) {
         run->objective_value = objective->value;
         run->has_objective_value = true;
@@ -403,15 +404,15 @@ static int recall_report(trainer_run *run)
     int status = run->report > 0 ? tracking_each_metric(run->store, owner, take_row, &last) : CADRE_OK;
     run->has_objective_value = false;
     if (status == CADRE_OK && last.count && !run->objective_known)
-        set_objective(run, last.metrics[0].name); /* names are numbered as they came */
+        run_set_objective(run, last.metrics[0].name); /* names are numbered as they came */
     if (status == CADRE_OK)
-        keep_report(run, last.metrics, last.count);
+        run_keep_report(run, last.metrics, last.count);
     for (int i = 0; i < last.count; i++)
         free((char *)(uintptr_t)last.metrics[i].name);
     return status;
 }
 
-static int record_attempt(trainer_run *run)
+int run_record_attempt(trainer_run *run)
 {
     if (run->attempt_recorded)
         return CADRE_OK;
@@ -452,7 +453,7 @@ int run_attempt_begin(trainer_run *run, int world, const char *launcher)
     if (status == CADRE_OK)
         status = run_files_roll_back(run, run->trial ? run->report : 0);
     if (status == CADRE_OK && run->trial)
-        status = record_attempt(run);
+        status = run_record_attempt(run);
     if (status == CADRE_OK)
         status = commit_durable(run);
     if (status != CADRE_OK)
@@ -490,200 +491,6 @@ json_t *run_start_message(trainer_run *run, int threads)
     return message;
 }
 
-/* ---- what workers report ---------------------------------------------------------------------------------------------------- */
-
-static int read_metrics(const json_t *message, cadre_metric *metrics, tracking_metric *rows, int *count)
-{
-    const json_t *list = json_object_get(message, "metrics");
-    size_t size = json_array_size(list);
-    if (size == 0 || size > CADRE_MAX_METRICS)
-        return base_error(CADRE_EPROTO, "a report with %zu metrics", size);
-    for (size_t i = 0; i < size; i++) {
-        const json_t *pair = json_array_get(list, i);
-        const char *name = json_string_value(json_array_get(pair, 0));
-        if (!name || !message_read_double(json_array_get(pair, 1), &metrics[i].value))
-            return base_error(CADRE_EPROTO, "a report with a malformed metric");
-        metrics[i].name = rows[i].name = name;
-        rows[i].value = metrics[i].value;
-    }
-    *count = (int)size;
-    return CADRE_OK;
-}
-
-static int take_report(trainer_run *run, const json_t *message, cadre_metric *metrics, int *count)
-{
-    tracking_metric rows[CADRE_MAX_METRICS];
-    int64_t report = message_int(message, "report", 0), step = message_int(message, "step", 0);
-    BASE_FAULT("take"); /* it was reported, nothing of it is recorded */
-    int status = read_metrics(message, metrics, rows, count);
-    if (status == CADRE_OK && report != run->report + 1)
-        status = base_error(CADRE_EPROTO, "report %lld came after report %lld", (long long)report, (long long)run->report);
-    if (status == CADRE_OK && !run->objective_known) {
-        set_objective(run, metrics[0].name);
-        status = tracking_set_objective(run->store, run->experiment, run->objective, direction(run));
-    }
-    if (status == CADRE_OK)
-        status = run_files_append_result(run, report, step, metrics, *count); /* first, since a full disk is told here */
-    if (status != CADRE_OK)
-        return status;
-    status = tracking_report(run->store, run->trial, run->attempt, report, step, rows, *count);
-    if (status != CADRE_OK) {
-        char message[BASE_ERROR_MAX];
-        snprintf(message, sizeof message, "%s", cadre_error_message());
-        run_files_roll_back(run, run->report);
-        return base_error(status, "%s", message);
-    }
-    run->report = report;
-    run->step = step;
-    keep_report(run, metrics, *count);
-    progress_report(&run->progress, step, metrics, *count);
-    return CADRE_OK;
-}
-
-/* A checkpoint that came behind later reports is of an earlier one, and has that one's score. */
-static void take_from_behind(trainer_run *run, const json_t *message, tracking_checkpoint *checkpoint)
-{
-    checkpoint->report = message_int(message, "report", run->report);
-    checkpoint->step = message_int(message, "step", run->step);
-    checkpoint->has_score = checkpoint->report == run->saving_report && run->saving_has_score;
-    checkpoint->score = run->saving_score;
-    run->saving_report = 0;
-}
-
-static int note_saving(trainer_run *run, const json_t *message, const tracking_checkpoint *checkpoint)
-{
-    char json[1200];
-    snprintf(json, sizeof json, "{\"path\":\"%s\",\"stall_s\":%.6f,\"write_s\":%.6f}", checkpoint->path, 1e-6 * (double)message_int(message, "stall_us", 0),
-             1e-6 * (double)message_int(message, "write_us", 0));
-    return tracking_event(run->store, run->experiment, run->trial, "checkpoint", json, NULL);
-}
-
-static void note_score(trainer_run *run, const cadre_metric *metrics, int count)
-{
-    const cadre_metric *score = find_metric(metrics, count, run->trainer->checkpoint.score_metric);
-    run->saving_report = run->report;
-    run->saving_has_score = score != NULL;
-    run->saving_score = score ? score->value : 0;
-}
-
-static int take_checkpoint(trainer_run *run, const json_t *message, const cadre_metric *metrics, int count)
-{
-    const json_t *body = json_object_get(message, "checkpoint");
-    bool behind = message_int(message, "behind", 0) != 0;
-    tracking_checkpoint checkpoint = {.attempt = run->attempt, .report = run->report, .step = run->step};
-    const char *path = message_string(body, "path", ""), *hash = message_string(body, "hash", "");
-    if (strncmp(path, "checkpoint-", 11) != 0 || strchr(path, '/') || strlen(hash) != sizeof checkpoint.hash - 1)
-        return base_error(CADRE_EPROTO, "a malformed checkpoint message");
-    snprintf(checkpoint.path, sizeof checkpoint.path, "trial-%05lld/%s", (long long)run->trial_number, path);
-    snprintf(checkpoint.hash, sizeof checkpoint.hash, "%s", hash);
-    checkpoint.nbytes = message_int(body, "nbytes", 0);
-    const cadre_metric *score = find_metric(metrics, count, run->trainer->checkpoint.score_metric);
-    if (score) {
-        checkpoint.has_score = true;
-        checkpoint.score = score->value;
-    }
-    if (behind)
-        take_from_behind(run, message, &checkpoint);
-    BASE_FAULT("record"); /* the files are there, the record is not */
-    int status = tracking_checkpoint_add(run->store, run->trial, &checkpoint);
-    if (status == CADRE_OK && behind)
-        status = note_saving(run, message, &checkpoint);
-    if (status == CADRE_OK)
-        status = tracking_commit(run->store, true);
-    if (status == CADRE_OK)
-        status = run_files_prune(run);
-    return status;
-}
-
-/* What failure.on_nan says to a report that is recorded. Its checkpoint would bring the NaN back, and is not. */
-static int look_for_nan(trainer_run *run, const cadre_metric *metrics, int count)
-{
-    cadre_on_nan policy = run->trainer->failure.on_nan;
-    for (int i = 0; policy != CADRE_NAN_RECORD && i < count; i++)
-        if (isnan(metrics[i].value)) {
-            if (policy == CADRE_NAN_FAIL)
-                run->refused = CADRE_ETRAIN;
-            run->gave_up = true;
-            return base_error(CADRE_ETRAIN, "metric \"%s\" is NaN at report %lld, step %lld", metrics[i].name, (long long)run->report, (long long)run->step);
-        }
-    return CADRE_OK;
-}
-
-/* The first step after a failure: how long nothing was trained, from the moment the failure was noticed. */
-static int note_recovery(trainer_run *run)
-{
-    char json[96];
-    snprintf(json, sizeof json, "{\"attempt\":%d,\"seconds\":%.6f}", run->attempt, base_now() - run->lost_at);
-    run->lost_at = 0;
-    return tracking_event(run->store, run->experiment, run->trial, "recovered", json, NULL);
-}
-
-static json_t *acknowledge(const trainer_run *run, int status)
-{
-    json_t *reply = message_new("ack", run->attempt);
-    if (reply) {
-        message_set_int(reply, "status", status);
-        if (status != CADRE_OK)
-            message_set_text(reply, "message", cadre_error_message());
-    }
-    return reply;
-}
-
-/* A worker that has no room for its checkpoint waits for what can be done about it. */
-static int free_space(trainer_run *run, json_t **reply)
-{
-    bool freed = false;
-    int status = run->trial ? run_files_free_space(run, &freed) : CADRE_OK;
-    *reply = message_new("freed", run->attempt);
-    if (!*reply)
-        return CADRE_ENOMEM;
-    message_set_int(*reply, "freed", freed);
-    return status;
-}
-
-int run_take(trainer_run *run, const json_t *message, json_t **reply)
-{
-    *reply = NULL;
-    bool report = message_is(message, "report"), checkpoint = message_is(message, "checkpoint");
-    bool step = report || checkpoint || message_is(message, "beat");
-    if (run->first_step == 0 && step)
-        run->result.start_s = run->first_step = base_now() - run->begun;
-    int recorded = step && run->lost_at > 0 && run->trial && run->attempt_open && message_attempt(message) == run->attempt ? note_recovery(run) : CADRE_OK;
-    if (recorded != CADRE_OK)
-        return recorded;
-    if (message_is(message, "progress"))
-        progress_update(&run->progress, message);
-    if (message_is(message, "ready") && run->attempt_recorded && message_attempt(message) == run->attempt)
-        return tracking_attempt_backend(run->store, run->trial, run->attempt, message_string(message, "backend", ""));
-    if (message_is(message, "full") && message_attempt(message) == run->attempt)
-        return free_space(run, reply);
-    if (!report && !checkpoint)
-        return CADRE_OK;
-    if (message_attempt(message) != run->attempt || !run->attempt_open)
-        return CADRE_OK; /* of an attempt that is over */
-
-    cadre_metric metrics[CADRE_MAX_METRICS];
-    int count = 0;
-    int status = record_attempt(run);
-    if (status == CADRE_OK && report)
-        status = take_report(run, message, metrics, &count);
-    if (status == CADRE_OK && report)
-        status = look_for_nan(run, metrics, count);
-    if (status == CADRE_OK && report && message_int(message, "saving", 0))
-        note_score(run, metrics, count);
-    if (status == CADRE_OK && report && run->on_report)
-        status = run->on_report(run->user, run->report, metrics, count);
-    if (json_object_get(message, "checkpoint")) {
-        if (status == CADRE_OK && !run->gave_up)
-            status = take_checkpoint(run, message, metrics, count);
-        if (!message_int(message, "behind", 0)) /* nobody waits for what comes behind: an error ends the attempt */
-            *reply = acknowledge(run, status);
-    }
-    if (status != CADRE_OK && status != CADRE_EPROTO && status != CADRE_ETRAIN && run->refused == CADRE_OK)
-        run->refused = status;
-    return status;
-}
-
 int run_attempt_end(trainer_run *run, const run_ending *ending)
 {
     if (!run->attempt_open)
@@ -694,7 +501,7 @@ int run_attempt_end(trainer_run *run, const run_ending *ending)
     run->lost_at = finished ? 0 : run->lost_at > 0 ? run->lost_at : base_now();
     int status = CADRE_OK;
     if (ending->rank >= 0) /* it failed before it reported anything: also worth a record */
-        status = record_attempt(run);
+        status = run_record_attempt(run);
     if (status == CADRE_OK && run->attempt_recorded)
         status = tracking_trial_note(run->store, run->trial, "");
     if (status == CADRE_OK && run->attempt_recorded)
