@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How often a worker that steps says that it is alive, and how often rank 0 feeds the progress line. */
+/* How often a worker that steps says that it is alive (where hang_timeout is short, thrice in it), and how often rank 0 feeds the progress line. */
 static const double BEAT_S = 1.0, PROGRESS_S = 0.1;
 
 volatile sig_atomic_t session_leave_signal;
@@ -34,7 +34,7 @@ static void on_collective(void *user)
 {
     cadre_session *session = user;
     double now = base_now();
-    if (now - session->last_beat < BEAT_S || now - session->last_alive < BEAT_S || !pthread_equal(pthread_self(), session->thread))
+    if (now - session->last_beat < session->beat_s || now - session->last_alive < session->beat_s || !pthread_equal(pthread_self(), session->thread))
         return;
     session->last_alive = now;
     json_t *message = message_new("alive", session->attempt);
@@ -62,6 +62,7 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
         .next_checkpoint = message_int(start, "next", 1),
         .directory = base_strdup(message_string(start, "directory", ".")),
         .leave_at = leave_ms >= 0 ? base_now() + 1e-3 * (double)leave_ms : 0,
+        .beat_s = fmin(BEAT_S, 1e-3 * (double)message_int(start, "hang_ms", INT64_MAX) / 3),
         .thread = pthread_self(),
     };
     const char *restore = message_string(start, "restore", NULL);
@@ -289,7 +290,7 @@ static int record(cadre_session *session, int status, json_t *message, bool answ
 static int beat(cadre_session *session)
 {
     double now = base_now();
-    if (now - session->last_beat < BEAT_S)
+    if (now - session->last_beat < session->beat_s)
         return CADRE_OK;
     session->last_beat = now;
     json_t *message = message_new("beat", session->attempt);

@@ -29,6 +29,7 @@ struct cadre_session {
     bool agreed_to_stop;       /* the group has been told to leave */
     int others_failure;        /* what another rank failed with, as this one was told; 0: nothing */
     double last_beat, last_alive, last_progress; /* base_now() */
+    double beat_s;             /* between two signs of life */
     double leave_at;           /* base_now() when the time budget is spent; 0: no budget */
     cadre_resize_fn *on_resize;
     void *user;                /* the trainer's */
