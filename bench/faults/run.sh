@@ -1,0 +1,14 @@
+#!/bin/sh
+# What faults cost, and being ready for them where none occur: builds and runs bench_faults, bench_sweep and, where there is libtorch, bench_cost. 15 minutes.
+#
+#     bench/faults/run.sh [BUILD_DIRECTORY]
+set -eu
+me=bench/faults/run.sh
+. "$(dirname "$0")/../../scripts/lib.sh"
+choose_blas >&2
+build=${1:-$root/build}
+[ -e "$build/CMakeCache.txt" ] || cmake -S "$root" -B "$build" -G Ninja >&2
+cmake --build "$build" --target bench >&2
+for program in bench_faults bench_cost bench_sweep; do
+    [ ! -x "$build/bench/$program" ] || "$build/bench/$program" "$build"
+done
