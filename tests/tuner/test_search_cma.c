@@ -137,7 +137,7 @@ static void choices_go_to_the_best_and_keep_all(void **state)
     assert_int_equal(cma_coords_init(&coords, space), CADRE_OK);
     assert_int_equal(cma_choices_init(&choices, &coords), CADRE_OK);
     cma_choices_start(&choices);
-    static const double weight[LAMBDA] = {0.4, 0.3, 0.15, 0.1, 0.05, -0.1, -0.1, -0.1, -0.1, -0.1};
+    static const double pull[LAMBDA] = {0.4, 0.3, 0.15, 0.1, 0.05};
     base_rng rng;
     base_rng_init(&rng, 3, 0);
     for (int generation = 0; generation < 60; generation++) {
@@ -151,7 +151,7 @@ static void choices_go_to_the_best_and_keep_all(void **state)
                     sorted[2 * count++ + 1] = pick[2 * k + 1];
                 }
         assert_int_equal(count, LAMBDA);
-        cma_choices_update(&choices, LAMBDA, sorted, weight);
+        cma_choices_update(&choices, LAMBDA, sorted, pull);
         for (int i = 0; i < 2; i++) {
             double sum = 0;
             for (int v = 0; v < choices.values[i]; v++) {

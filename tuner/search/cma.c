@@ -69,8 +69,9 @@ typedef struct cma {
     bool any;
     int lambda; /* of the run at hand, or the one to be started */
     double sigma;
-    double *g, *y, *weight; /* one candidate; a generation's */
-    double *c;              /* [n * n] */
+    double *g, *y; /* one candidate; a generation's */
+    double *pull, *weight;
+    double *c; /* [n * n] */
     int *pick, *picks, *order;
     int room; /* lambda of y, weight, picks, order */
     bool restarting;
@@ -91,6 +92,7 @@ static void cma_free(void *self)
     free(search->g);
     free(search->c);
     free(search->y);
+    free(search->pull);
     free(search->weight);
     free(search->pick);
     free(search->picks);
@@ -108,7 +110,7 @@ static int make_room(cma *search, int lambda)
     if (lambda <= search->room)
         return CADRE_OK;
     int n = search->coords.n, choices = search->coords.choices;
-    if (!GROW(search->y, (int64_t)lambda * n) || !GROW(search->weight, lambda) ||
+    if (!GROW(search->y, (int64_t)lambda * n) || !GROW(search->pull, lambda) || !GROW(search->weight, lambda) ||
         !GROW(search->picks, (int64_t)lambda * choices) || !GROW(search->order, lambda) ||
         cma_list_make_room(&search->told, lambda) || cma_strategy_make_room(&search->strategy, lambda))
         return CADRE_ENOMEM;
@@ -173,7 +175,8 @@ static int cma_create(const cadre_searcher_args *args, void **self)
     return CADRE_OK;
 }
 
-/* ---- runs --------------------------------------------------------------------------------------------------------- */
+/* ---- runs ---------------------------------------------------------------------------------------------------------
+ */
 
 static int by_rank(const cma *search, int a, int b)
 {
@@ -228,13 +231,16 @@ static void line_up(cma *search)
                (size_t)choices * sizeof(int));
     }
     for (int k = 0, end; k < lambda; k = end) { /* those of equal rank share their weights */
-        double sum = 0;
-        for (end = k; end < lambda && cma_rank_compare(&search->told.rank[search->order[k]],
-                                                       &search->told.rank[search->order[end]]) == 0;
-             end++)
+        double sum = 0, positive = 0;
+        const cma_rank *first = &search->told.rank[search->order[k]];
+        for (end = k; end < lambda && cma_rank_compare(first, &search->told.rank[search->order[end]]) == 0; end++) {
             sum += strategy->weight[end];
-        for (int i = k; i < end; i++)
+            positive += fmax(strategy->weight[end], 0);
+        }
+        for (int i = k; i < end; i++) {
             search->weight[i] = sum / (end - k);
+            search->pull[i] = positive / (end - k);
+        }
     }
 }
 
@@ -257,8 +263,8 @@ static void finish_generation(cma *search)
                    *middle = &search->told.rank[search->order[lambda / 2]],
                    *worst = &search->told.rank[search->order[lambda - 1]];
     if (cma_rank_compare(best, worst) != 0) {
-        cma_strategy_update(strategy, search->y, search->weight);
-        cma_choices_update(&search->choices, lambda, search->picks, search->weight);
+        cma_strategy_update(strategy, search->y, search->pull, search->weight);
+        cma_choices_update(&search->choices, lambda, search->picks, search->pull);
         keep_mean_near(search);
         cma_margin(strategy, &search->coords);
     }
@@ -354,7 +360,8 @@ static int begin_again(cma *search)
     return CADRE_OK;
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------------------- */
+/* ---- asking -------------------------------------------------------------------------------------------------------
+ */
 
 static void draw(cma *search, double *x)
 {

@@ -72,10 +72,11 @@ void cma_strategy_start(cma_strategy *strategy, int lambda, const double *mean, 
 void cma_strategy_set_covariance(cma_strategy *strategy, const double *c);
 void cma_strategy_draw(const cma_strategy *strategy, base_rng *rng, double *g);
 /**
- * One generation: y[lambda * n], the candidates less the mean, over sigma and scale, best first; weight[lambda] after
- * ties are shared. What was not drawn from this distribution must have been shortened by cma_strategy_shorten.
+ * One generation: y[lambda * n], the candidates less the mean, over sigma and scale, best first; after ties are shared
+ * pull[lambda], the weights that move the mean (none below 0, their sum 1), and weight[lambda], those of the covariance.
+ * What was not drawn from this distribution must have been shortened by cma_strategy_shorten.
  */
-void cma_strategy_update(cma_strategy *strategy, const double *y, const double *weight);
+void cma_strategy_update(cma_strategy *strategy, const double *y, const double *pull, const double *weight);
 /** Make y at most as long as candidates of the distribution are (Hansen, "Injecting External Solutions Into CMA-ES",
  * 2011). */
 void cma_strategy_shorten(const cma_strategy *strategy, double *y);
@@ -108,8 +109,8 @@ int cma_choices_init(cma_choices *choices, const cma_coords *coords);
 void cma_choices_free(cma_choices *choices);
 void cma_choices_start(cma_choices *choices);
 void cma_choices_draw(const cma_choices *choices, base_rng *rng, int *pick);
-/** One generation: pick[lambda * count], best first. */
-void cma_choices_update(cma_choices *choices, int lambda, const int *pick, const double *weight);
+/** One generation: pick[lambda * count], best first, and pull[lambda] as above. */
+void cma_choices_update(cma_choices *choices, int lambda, const int *pick, const double *pull);
 /** Lean towards the picks of one candidate, as results from elsewhere do. */
 void cma_choices_lean(cma_choices *choices, const int *pick, double by);
 

@@ -108,21 +108,18 @@ static void adapt(cma_choices *choices, const double *along, double length)
     choices->Delta = fmin(fmax(choices->Delta * exp(beta * (choices->gamma - squares / ALPHA)), 1), 1e6);
 }
 
-void cma_choices_update(cma_choices *choices, int lambda, const int *pick, const double *weight)
+void cma_choices_update(cma_choices *choices, int lambda, const int *pick, const double *pull)
 {
     size_t cells = (size_t)choices->count * (size_t)choices->widest;
-    double positive = 0;
     if (choices->count == 0)
         return;
     memset(choices->gradient, 0, cells * sizeof(double));
     for (int k = 0; k < lambda; k++)
-        positive += fmax(weight[k], 0);
-    for (int k = 0; k < lambda; k++)
-        for (int i = 0; weight[k] > 0 && i < choices->count; i++) {
+        for (int i = 0; pull[k] > 0 && i < choices->count; i++) {
             int own = pick[k * choices->count + i];
             double *gradient = choices->gradient + i * choices->widest, *q = choices->q + i * choices->widest;
             for (int v = 0; own >= 0 && v < choices->values[i]; v++)
-                gradient[v] += weight[k] / positive * ((v == own) - q[v]);
+                gradient[v] += pull[k] * ((v == own) - q[v]);
         }
     double *along = choices->along, length = length_in_fisher(choices, along);
     if (length < 1e-30)

@@ -232,10 +232,10 @@ static void update_covariance(cma_strategy *strategy, const double *y, const dou
     }
 }
 
-void cma_strategy_update(cma_strategy *strategy, const double *y, const double *weight)
+void cma_strategy_update(cma_strategy *strategy, const double *y, const double *pull, const double *weight)
 {
     int n = strategy->n;
-    double *step = strategy->spare + 4 * n, *white = strategy->spare + 5 * n, positive = 0;
+    double *step = strategy->spare + 4 * n, *white = strategy->spare + 5 * n;
     bool held;
     if (n == 0)
         return;
@@ -243,15 +243,11 @@ void cma_strategy_update(cma_strategy *strategy, const double *y, const double *
         cma_rate_before(strategy->rate, strategy);
     for (int i = 0; i < n; i++)
         step[i] = 0;
-    for (int k = 0; k < strategy->lambda; k++) {
-        positive += fmax(weight[k], 0);
-        for (int i = 0; weight[k] > 0 && i < n; i++)
-            step[i] += weight[k] * y[k * n + i];
-    }
-    for (int i = 0; i < n; i++) {
-        step[i] /= positive;
+    for (int k = 0; k < strategy->lambda; k++)
+        for (int i = 0; pull[k] > 0 && i < n; i++)
+            step[i] += pull[k] * y[k * n + i];
+    for (int i = 0; i < n; i++)
         strategy->mean[i] += strategy->sigma * strategy->scale[i] * step[i];
-    }
     update_paths(strategy, step, white, &held);
     update_covariance(strategy, y, weight, held);
     strategy->generation++;
