@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +29,8 @@ static cadre_searcher *start(const cadre_space *space, const char *json, uint64_
     return searcher;
 }
 
-/* ---- parts -------------------------------------------------------------------------------------------------------- */
+/* ---- parts --------------------------------------------------------------------------------------------------------
+ */
 
 static void eigenvectors_give_the_matrix_again(void **state)
 {
@@ -167,7 +169,8 @@ static void choices_go_to_the_best_and_keep_all(void **state)
     cadre_space_free(space);
 }
 
-/* ---- searches ----------------------------------------------------------------------------------------------------- */
+/* ---- searches -----------------------------------------------------------------------------------------------------
+ */
 
 typedef double function(const double *x, int n);
 
@@ -387,6 +390,37 @@ static void earlier_results_say_where_to_begin(void **state)
     cadre_space_free(space);
 }
 
+/* All but one of a generation equally good: shared evenly, their weights in the covariance are below 0 together, and
+ * still they say where to go. */
+static void a_tie_at_the_top_loses_nothing(void **state)
+{
+    enum { N = 20, LAMBDA = 12 };
+    (void)state;
+    cadre_param params[N + 1];
+    char names[N][8];
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "x%d", i);
+        params[i] = (cadre_param)CADRE_UNIFORM(names[i], -5, 5);
+    }
+    params[N] = (cadre_param)CADRE_END;
+    cadre_space *space = make(params);
+    cadre_searcher *searcher = start(space, NULL, 3);
+    double x[N] = {0}, mean[N] = {0}, away = 0;
+    int64_t number;
+    assert_int_equal(cadre_searcher_add(searcher, x, &(cadre_outcome){.value = 0}, &number), CADRE_OK);
+    for (int k = 0; k < 4 * LAMBDA; k++) {
+        assert_int_equal(cadre_searcher_ask(searcher, &number, x), CADRE_OK);
+        for (int i = 0; i < N; i++)
+            mean[i] += x[i] / (4 * LAMBDA);
+        assert_int_equal(cadre_searcher_tell(searcher, number, &(cadre_outcome){.value = k % LAMBDA == 7}), CADRE_OK);
+    }
+    for (int i = 0; i < N; i++)
+        away += fabs(mean[i]) / N;
+    assert_true(away < 0.6); /* a run that begins anew somewhere is 2.5 away */
+    cadre_searcher_free(searcher);
+    cadre_space_free(space);
+}
+
 static void ranks(void **state)
 {
     (void)state;
@@ -444,6 +478,7 @@ int main(void)
         cmocka_unit_test(it_finds_mixed_minima),
         cmocka_unit_test(no_point_is_tried_twice_while_there_are_others),
         cmocka_unit_test(earlier_results_say_where_to_begin),
+        cmocka_unit_test(a_tie_at_the_top_loses_nothing),
         cmocka_unit_test(ranks),
         cmocka_unit_test(options_are_checked),
     };
