@@ -21,11 +21,11 @@
  * A point that was tried is not tried again: its known result takes its place in the generation unasked. On grids and
  * tables, where a converged distribution draws the same points over and over, generations go on for free until
  * something new comes; a run that finds nothing new in 30 of them is over. On eight tables of trainings (results/
- * cmaes.txt) its median regret after 200 trials is 0.29 to 1.16 of that of Optuna's.
+ * cmaes.txt) its median regret after 200 trials is 0.20 to 1.04 of that of Optuna's.
  *
  * Candidates of equal rank share their weights evenly, and where half of a generation is equally good the distribution
- * widens. On BBOB's step ellipsoid (f7, 20 instances, 1,000 d evaluations) that ends at 10^-8.0 from the optimum in 5
- * dimensions and at 10^-4.7 in 10; without the sharing, at 10^-6.6 and 10^-3.9 (geometric means).
+ * widens. On BBOB's step ellipsoid (f7, 20 instances, 1,000 d evaluations) that ends at 10^-7.2 from the optimum in 5
+ * dimensions and at 10^-4.4 in 10; without the sharing, at 10^-6.6 and 10^-3.9 (geometric means).
  *
  * A warm start is narrower: the paper's 0.1 around a single good result, but 0.025 around four or more, which show by
  * themselves how far they spread. After 100 trials of TPE on BBOB (48 runs each in 3, 5 and 10 dimensions) the
