@@ -68,9 +68,8 @@ typedef struct collectives_backend {
     void (*card)(unsigned char card[COLLECTIVES_CARD]);
 
     /* How good it would be at this place: 0 does not work, higher is better (self 100, nccl 80 where it was asked for,
-     * shm 50, hier 30, mpi 20). `why`
-     * receives a few words, for cadre info or as the reason of a 0. Local, does not block. Ranks may differ: the lowest
-     * counts. */
+     * shm 50, hier 30, mpi 20). `why` receives a few words, for cadre info or as the reason of a 0. Local, does not
+     * block. Ranks may differ: the lowest counts. */
     int (*score)(const collectives_place *place, char why[COLLECTIVES_WHY]);
 
     /* Make the backend's half of a communicator. Collective; may block in place->oob->all_gather until timeout_s.

@@ -53,7 +53,11 @@ void collectives_name_ranks(const bool *which, int world, int first, char *text,
             left += last - r + 1;
             continue;
         }
-        used += (size_t)snprintf(text + used, nbytes - used, "%s%d", used ? ", " : count > 1 ? "ranks " : "rank ", first + r);
+        used += (size_t)snprintf(text + used, nbytes - used, "%s%d",
+                                 used        ? ", "
+                                 : count > 1 ? "ranks "
+                                             : "rank ",
+                                 first + r);
         if (last > r)
             used += (size_t)snprintf(text + used, nbytes - used, "-%d", first + last);
     }

@@ -242,10 +242,11 @@ static int check_arguments(const cadre_oob *oob, const cadre_comm_options *optio
     if (options &&
         (!(options->timeout_s >= 0) || !(options->stall_s >= 0) || options->timeout_s > 1e9 || options->stall_s > 1e9))
         return base_error(CADRE_EINVAL, "cadre_comm_new: a time is negative or over 1e9 seconds");
-    if (options && options->device && strcmp(options->device, "cuda") != 0 &&
-        strncmp(options->device, "cuda:", 5) != 0)
-        return base_error(CADRE_EINVAL, "cadre_comm_new: device \"%.40s\": there are \"cuda\" and \"cuda:N\", and NULL "
-                          "for host memory", options->device);
+    if (options && options->device && strcmp(options->device, "cuda") != 0 && strncmp(options->device, "cuda:", 5) != 0)
+        return base_error(CADRE_EINVAL,
+                          "cadre_comm_new: device \"%.40s\": there are \"cuda\" and \"cuda:N\", and NULL "
+                          "for host memory",
+                          options->device);
     return CADRE_OK;
 }
 

@@ -1,7 +1,7 @@
 /*
  * How the ranks of one host see each other while their GPUs work: a page that all have mapped, with how many operations
- * each has called, and the first error in words. NCCL itself says neither who is missing nor that a rank of the host has
- * died. Over several hosts there is no such page, and a rank knows of itself alone.
+ * each has called, and the first error in words. NCCL itself says neither who is missing nor that a rank of the host
+ * has died. Over several hosts there is no such page, and a rank knows of itself alone.
  */
 #include "nccl.h"
 
@@ -29,7 +29,8 @@ static int share(nccl *n, const collectives_place *place)
     void **base = base_calloc((size_t)world, sizeof *base);
     int status = collectives_agree(place->oob, place->timeout_s, cards && base ? CADRE_OK : CADRE_ENOMEM, "board");
     if (!status)
-        status = collectives_shm_share(place->oob, place->timeout_s, n->rank == 0 ? board_bytes(world) : 0, cards, base);
+        status =
+            collectives_shm_share(place->oob, place->timeout_s, n->rank == 0 ? board_bytes(world) : 0, cards, base);
     if (!status) {
         n->board = base[0];
         n->board_shared = true;
@@ -103,7 +104,8 @@ int collectives_nccl_alarmed(nccl *n, const char *what)
     uint32_t alarm = atomic_load(&board->alarm);
     if (alarm == NCCL_ALARM_NONE)
         return CADRE_OK;
-    collectives_nccl_end(n, false); /* all ranks of a host have to, or NCCL waits in the kernels of those who have not */
+    collectives_nccl_end(n,
+                         false); /* all ranks of a host have to, or NCCL waits in the kernels of those who have not */
     if (alarm == NCCL_ALARM_CANCELLED)
         return base_error(CADRE_ECANCELED, "%s: cancelled by cadre_comm_abort on rank %d", what,
                           (int)atomic_load(&board->canceller));

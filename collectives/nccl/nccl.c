@@ -192,11 +192,12 @@ static int check_devices(const collectives_place *place, const struct nccl_hello
                               (int)all[0].version, r, (int)all[r].version);
         for (int s = 0; s < r && !may_share; s++)
             if (same_host(place, r, s) && strcmp(all[r].bus, all[s].bus) == 0)
-                return base_error(CADRE_ENOTSUP,
-                                  "ranks %d and %d are both on GPU %s: give each rank a GPU of its own (to try it, NCCL "
-                                  "2.30 and later share one with NCCL_MULTI_RANK_GPU_ENABLE=1, earlier ones with another "
-                                  "NCCL_HOSTID for each rank)",
-                                  s, r, all[r].bus);
+                return base_error(
+                    CADRE_ENOTSUP,
+                    "ranks %d and %d are both on GPU %s: give each rank a GPU of its own (to try it, NCCL "
+                    "2.30 and later share one with NCCL_MULTI_RANK_GPU_ENABLE=1, earlier ones with another "
+                    "NCCL_HOSTID for each rank)",
+                    s, r, all[r].bus);
     }
     return CADRE_OK;
 }

@@ -1,8 +1,8 @@
 /*
- * Operations. Those on GPU memory form a queue: each waits (on our stream) for an event on the caller's stream, is given
- * to NCCL, and ends in an event on our stream that the host polls. NCCL's calls return before they are through (the
- * first one connects to the peers in the background), and until then neither an event may be recorded nor another call
- * be made; so each is issued only when the one before it is.
+ * Operations. Those on GPU memory form a queue: each waits (on our stream) for an event on the caller's stream, is
+ * given to NCCL, and ends in an event on our stream that the host polls. NCCL's calls return before they are through
+ * (the first one connects to the peers in the background), and until then neither an event may be recorded nor another
+ * call be made; so each is issued only when the one before it is.
  *
  * The host never blocks in CUDA or NCCL: it polls, and between polls looks at the deadline and at the other ranks.
  */

@@ -7,7 +7,7 @@
  *     ... the forward pass ...
  *     cadre_timeline_end(begun, "train", "forward");
  *
- * Any thread. Without a timeline these calls cost a nanosecond or two.
+ * Any thread. Without a timeline a pair of these calls costs some nanoseconds.
  */
 #ifndef CADRE_TIMELINE_H
 #define CADRE_TIMELINE_H

@@ -10,11 +10,11 @@
  * Ranks may be processes or threads; they meet in a file in /dev/shm that is gone when all have come.
  *
  * Faults, from CADRE_DOUBLE in the environment: a comma-separated list of KIND:N[@RANK], at the Nth collective of a
- * communicator (from 1) if not said otherwise: delay (0.3 s more), error (the call fails), async (it never ends, and the
- * communicator says why), hang (it never ends, nothing is said), die (SIGKILL), deaf (hang, and abort does not return);
- * fault (from then on the GPU has met an illegal address), init_hang, init_error (N is 1), memory (the Nth cudaMalloc
- * fails). CADRE_DOUBLE_DEVICES: how many GPUs there are (8);
- * CADRE_DOUBLE_VERSION: of NCCL (22809); CADRE_DOUBLE_DRIVER: 0 is a machine without one.
+ * communicator (from 1) if not said otherwise: delay (0.3 s more), error (the call fails), async (it never ends, and
+ * the communicator says why), hang (it never ends, nothing is said), die (SIGKILL), deaf (hang, and abort does not
+ * return); fault (from then on the GPU has met an illegal address), init_hang, init_error (N is 1), memory (the Nth
+ * cudaMalloc fails). CADRE_DOUBLE_DEVICES: how many GPUs there are (8); CADRE_DOUBLE_VERSION: of NCCL (22809);
+ * CADRE_DOUBLE_DRIVER: 0 is a machine without one.
  */
 #include "collectives/nccl/library.h"
 #include "collectives/reduce.h"

@@ -28,7 +28,7 @@ NCCL_FUNCTIONS(SAME)
 #define TABLE cuda_library
 CUDA_FUNCTIONS(SAME)
 
-#define OURS(name, value) _Static_assert((int)(name) == (int)(value), #name);
+#define OURS(name, value)                _Static_assert((int)(name) == (int)(value), #name);
 #define SAME_CONSTANT(name, real, value) OURS(real, value)
 NCCL_CONSTANTS(SAME_CONSTANT)
 OURS(sizeof(ncclUniqueId), NCCL_UNIQUE_ID)

@@ -161,10 +161,10 @@ bool reference_close(const void *got, const void *wanted, size_t count, cadre_dt
         if (memcmp((const char *)got + i * size, (const char *)wanted + i * size, size) == 0)
             continue;
         double a = value_at(got, i, dtype), b = value_at(wanted, i, dtype);
-        if (isnan(b) ? real && (order || isnan(a))
-                     : real && op == CADRE_PRODUCT ? fabs(a - b) <= 8 * epsilon * fabs(b)
-                     : real && !order              ? fabs(a - b) <= 16 * 2048 * epsilon
-                                                   : op == CADRE_MEAN && fabs(a - b) <= 1)
+        if (isnan(b)                      ? real && (order || isnan(a))
+            : real && op == CADRE_PRODUCT ? fabs(a - b) <= 8 * epsilon * fabs(b)
+            : real && !order              ? fabs(a - b) <= 16 * 2048 * epsilon
+                                          : op == CADRE_MEAN && fabs(a - b) <= 1)
             continue;
         return false;
     }

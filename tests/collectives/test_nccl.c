@@ -438,7 +438,8 @@ static void test_threads(void **state)
     run(THREADS, 2, -1, "hang:1@1", aborted);
 }
 
-/* ---- the machine's own libraries ---------------------------------------------------------------------------------- */
+/* ---- the machine's own libraries ----------------------------------------------------------------------------------
+ */
 
 static void real(const cadre_oob *oob, void *user)
 {
@@ -475,7 +476,8 @@ static void look(const cadre_oob *oob, void *user)
 static void test_real(void **state)
 {
     const char *text = getenv("CADRE_TEST_RANKS");
-    int *found = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), ranks = text ? atoi(text) : 1;
+    int *found = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+        ranks = text ? atoi(text) : 1;
     (void)state;
     assert_true(found != MAP_FAILED);
     watchdog("looking for GPUs", 100);
