@@ -188,6 +188,9 @@ static void hung(void **state)
     /* Reports are signs of life on every rank, also without steps. */
     job_expect("slow", "workers=2 hang=1 steps=1 epochs=25 sleep_us=100000 stepping=1", "OK");
     job_expect("reports", "workers=2 hang=1 steps=1 epochs=25 sleep_us=100000 stepping=0", "OK");
+    /* The timeout is as long as two steps: they say so before it, not once a second. */
+    job_expect("steady", "workers=2 hang=1 steps=1 epochs=6 sleep_us=450000", "OK");
+    assert_string_equal(job_answer("steady", "attempts"), "1");
 }
 
 /* When its time is spent a run saves and leaves by itself; what is left is done by the next call. */
