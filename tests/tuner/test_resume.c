@@ -275,7 +275,7 @@ static void retries_survive_kills(void **state)
     assert_int_equal(fit("calm", tuner, NULL), CADRE_OK);
     assert_int_equal(fit("rough", tuner, NULL), CADRE_OK);
     plan.bad_crashes = false;
-    plan.pause_s = 0.005;
+    plan.pause_s = 0.03; /* most of a life is sleep, so that it is killed on fast machines, too */
     tuner.resume = CADRE_TUNE_RESUME_ERRORED;
     assert_int_equal(fit("calm", tuner, NULL), CADRE_OK);
     char *calm = strdup(trials_of("calm"));
