@@ -5,6 +5,7 @@
 set -eu
 me=bench/faults/run.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd) # lib.sh takes its callers to lie beside it
 choose_blas >&2
 build=${1:-$root/build}
 [ -e "$build/CMakeCache.txt" ] || cmake -S "$root" -B "$build" -G Ninja >&2

@@ -5,6 +5,7 @@
 set -eu
 me=bench/tuner/run.sh
 . "$(dirname "$0")/../../scripts/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd) # lib.sh takes its callers to lie beside it
 choose_blas >&2
 build=${1:-$root/build}
 [ $# -eq 0 ] || shift
