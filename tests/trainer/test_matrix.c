@@ -67,6 +67,8 @@ static void strike_worker(const char *mode, const struct moment *moment, const s
 {
     char name[32], words[1400], sql[200];
     bool stops = strcmp(fault->action, "stop") == 0;
+    /* The third checkpoint finds one that can be spared, which makes room, and the attempt goes on; the second does not. */
+    bool spared = strcmp(fault->action, "enospc") == 0 && strcmp(moment->point, "checkpoint_write:3") == 0;
     snprintf(name, sizeof name, "w%d", cells);
     snprintf(words, sizeof words, "%s failures=1 %s fault=%s:%s@%d %s", mode, stops ? "hang=1" : "", moment->point, fault->action, rank, new_marker());
     /* Before its first step nothing but the collectives' deadline watches a worker. */
@@ -76,9 +78,9 @@ static void strike_worker(const char *mode, const struct moment *moment, const s
     job_expect(name, words, "OK");
     if (file_exists(in_scratch("marker")))
         fail_msg("nobody came by %s", moment->point);
-    assert_string_equal(job_answer(name, "attempts"), "2");
+    assert_string_equal(job_answer(name, "attempts"), spared ? "1" : "2");
     assert_like(name, "undisturbed", 2);
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM cadre_attempts WHERE attempt = 0 AND cause = '%s'", fault->cause);
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM cadre_attempts WHERE attempt = 0 AND cause = '%s'", spared ? "finished" : fault->cause);
     if (!stops && store_int(name, sql) != 1)
         fail_msg("recorded as %s", store_text(name, "SELECT cause || ' ' || \"rank\" || ' ' || detail FROM cadre_attempts WHERE attempt = 0"));
 }
