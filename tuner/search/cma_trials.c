@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "tuner/search/cma.h"
+#include "tuner/search/search.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -80,19 +81,6 @@ void cma_seen_free(cma_seen *seen)
     *seen = (cma_seen){0};
 }
 
-static uint64_t hash_point(const double *x, int ndims)
-{
-    uint64_t hash = 1;
-    for (int d = 0; d < ndims; d++) {
-        uint64_t bits = 0x7ff8000000000000u; /* one NaN for all */
-        double value = x[d] + 0.0;           /* and one zero */
-        if (!isnan(value))
-            memcpy(&bits, &value, sizeof bits);
-        hash = base_rng_mix(hash, bits);
-    }
-    return hash ? hash : 1;
-}
-
 static int64_t place(const cma_seen *seen, uint64_t hash)
 {
     uint64_t mask = (uint64_t)seen->room - 1, at = hash & mask;
@@ -126,7 +114,7 @@ int cma_seen_make_room(cma_seen *seen)
 
 int64_t cma_seen_find(cma_seen *seen, const double *x, int ndims, bool add)
 {
-    uint64_t hash = hash_point(x, ndims);
+    uint64_t hash = search_hash_point(x, ndims);
     int64_t at = seen->room ? place(seen, hash) : -1;
     if (at >= 0 && seen->hash[at] == hash)
         return at;

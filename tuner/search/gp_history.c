@@ -1,6 +1,7 @@
 /* The trials that the search knows, and the set of points that it has been to. */
 #include "base/mem.h"
 #include "tuner/search/gp.h"
+#include "tuner/search/search.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,19 +15,6 @@ void gp_history_free(gp_history *history)
     free(history->seen);
 }
 
-static uint64_t hash_point(const double *x, int ndims)
-{
-    uint64_t hash = 1;
-    for (int d = 0; d < ndims; d++) {
-        uint64_t bits = 0x7ff8000000000000u; /* one NaN for all */
-        double value = x[d] + 0.0;           /* and one zero */
-        if (!isnan(value))
-            memcpy(&bits, &value, sizeof bits);
-        hash = base_rng_mix(hash, bits);
-    }
-    return hash ? hash : 1;
-}
-
 /* Where the hash is or would be. */
 static uint64_t *seen_at(uint64_t *set, int room, uint64_t hash)
 {
@@ -38,7 +26,7 @@ static uint64_t *seen_at(uint64_t *set, int room, uint64_t hash)
 
 bool gp_history_seen(const gp_history *history, const double *x)
 {
-    uint64_t hash = hash_point(x, history->ndims);
+    uint64_t hash = search_hash_point(x, history->ndims);
     return history->seen_room && *seen_at(history->seen, history->seen_room, hash) == hash;
 }
 
@@ -81,7 +69,7 @@ int gp_history_add(gp_history *history, int64_t number, const double *x)
     history->state[trial] = GP_RUNNING;
     history->value[trial] = NAN;
     memcpy(history->x + (size_t)trial * (size_t)history->ndims, x, (size_t)history->ndims * sizeof *x);
-    uint64_t hash = hash_point(x, history->ndims);
+    uint64_t hash = search_hash_point(x, history->ndims);
     *seen_at(history->seen, history->seen_room, hash) = hash;
     return CADRE_OK;
 }

@@ -61,4 +61,7 @@ typedef struct search_option {
 int search_options_read(const cadre_searcher_args *args, const char *searcher, const search_option *options, void *into,
                         size_t size);
 
+/** A hash of a point's bits, never 0, by which searchers know where they have been: every NaN and both zeros count as one. */
+uint64_t search_hash_point(const double *x, int ndims);
+
 #endif

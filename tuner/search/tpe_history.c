@@ -1,6 +1,7 @@
 /* The trials that TPE knows, kept so that a model is made from them without sorting or moving anything. */
 #include "base/mem.h"
 #include "tuner/search/tpe.h"
+#include "tuner/search/search.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,19 +35,6 @@ void tpe_history_free(tpe_history *history)
 
 /* ---- points seen ------------------------------------------------------------------------------------------------ */
 
-static uint64_t hash_point(const double *x, int ndims)
-{
-    uint64_t hash = 1;
-    for (int d = 0; d < ndims; d++) {
-        uint64_t bits = 0x7ff8000000000000u; /* one NaN for all */
-        double value = x[d] + 0.0;           /* and one zero */
-        if (!isnan(value))
-            memcpy(&bits, &value, sizeof bits);
-        hash = base_rng_mix(hash, bits);
-    }
-    return hash ? hash : 1;
-}
-
 /* Where the hash is or would be. */
 static uint64_t *seen_at(uint64_t *set, int room, uint64_t hash)
 {
@@ -58,7 +46,7 @@ static uint64_t *seen_at(uint64_t *set, int room, uint64_t hash)
 
 bool tpe_history_seen(const tpe_history *history, const double *x)
 {
-    uint64_t hash = hash_point(x, history->ndims);
+    uint64_t hash = search_hash_point(x, history->ndims);
     return history->seen_room && *seen_at(history->seen, history->seen_room, hash) == hash;
 }
 
@@ -150,7 +138,7 @@ int tpe_history_add(tpe_history *history, const tpe_dim *dims, int64_t number, c
         if (there && !choice)
             insert_sorted(track, trial);
     }
-    uint64_t hash = hash_point(x, history->ndims);
+    uint64_t hash = search_hash_point(x, history->ndims);
     *seen_at(history->seen, history->seen_room, hash) = hash;
     return CADRE_OK;
 }
