@@ -13,6 +13,9 @@ int fit_inproc(trainer_run *run);
 /** This process is one of the ranks that mpirun or srun started; rank 0 records. Opens the run itself. */
 int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *result);
 
+/** The checks of a trainer's options, but for what the machine must have for them. CADRE_EINVAL names the option. */
+int fit_check(const cadre_trainer *trainer);
+
 /** Cores that this process may use, and GPUs that the machine has. */
 int fit_cores(void);
 int fit_gpus(void);

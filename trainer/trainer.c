@@ -52,7 +52,7 @@ int fit_gpus(void)
 }
 
 /* Every option is checked before anything is made. */
-static int check(const cadre_trainer *trainer)
+int fit_check(const cadre_trainer *trainer)
 {
     const cadre_scaling_config *scaling = &trainer->scaling;
     if (!trainer->train)
@@ -101,6 +101,12 @@ static int check(const cadre_trainer *trainer)
         return base_error(CADRE_EINVAL, "run.resume is %d: give CADRE_RESUME_NEW or CADRE_RESUME_LAST", (int)trainer->run.resume);
     if (trainer->run.progress != CADRE_PROGRESS_NONE && trainer->run.progress != CADRE_PROGRESS_AUTO)
         return base_error(CADRE_EINVAL, "run.progress is %d: give CADRE_PROGRESS_NONE or CADRE_PROGRESS_AUTO", (int)trainer->run.progress);
+    return CADRE_OK;
+}
+
+/* A tuner has its own number of GPUs to give out. */
+static int check_gpus(const cadre_scaling_config *scaling)
+{
     double world = scaling->num_workers ? scaling->num_workers : 1;
     if (scaling->gpus_per_worker > 0 && scaling->gpus_per_worker * world > fit_gpus() + 1e-9)
         return base_error(CADRE_EINVAL, "scaling asks for %g GPUs, this machine has %d", scaling->gpus_per_worker * world, fit_gpus());
@@ -144,7 +150,9 @@ int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, c
         return base_error(CADRE_EINVAL, trainer ? "the program was built with a newer Cadre than it runs with" : "cadre_trainer_fit: trainer is NULL");
     memcpy(&own, trainer, trainer_size); /* fields that an older program does not know are zero, their default */
     int rank, world;
-    int status = check(&own);
+    int status = fit_check(&own);
+    if (status == CADRE_OK)
+        status = check_gpus(&own.scaling);
     if (status == CADRE_OK) {
         const char *name = own.run.name ? own.run.name : "run";
         if (worker_is_executed(name)) {

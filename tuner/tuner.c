@@ -55,7 +55,7 @@ static int check(const cadre_tuner *options)
         return base_error(CADRE_EINVAL, "tuner.resume is %d, which is none of cadre_tuner_resume", (int)options->resume);
     if (options->trainer->scaling.launcher == CADRE_LAUNCH_INPROC)
         return base_error(CADRE_EINVAL, "the inproc launcher runs one trial inside the program itself: a tuner needs fork or mpirun");
-    return CADRE_OK;
+    return options->sim ? CADRE_OK : fit_check(options->trainer);
 }
 
 /* One trial must fit, or the experiment would wait for ever. */

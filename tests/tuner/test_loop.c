@@ -227,6 +227,10 @@ static void wrong_options(void **state)
     assert_int_equal(fit("absent", tuner, NULL, NULL), CADRE_ENOENT);
     assert_int_equal(fit("y", (cadre_tuner){.num_samples = -1, .sim = simulate}, NULL, NULL), CADRE_EINVAL);
     assert_int_equal(fit("y", (cadre_tuner){.cores = 1, .cores_per_trial = 2}, NULL, NULL), CADRE_EINVAL);
+    /* The trainer's own options are looked at before any trial is, too. */
+    cadre_trainer odd = {.train = train, .run = {.name = "z", .storage = folder}, .scaling = {.num_workers = 2, .logical_workers = 3}};
+    assert_int_equal(cadre_tuner_fit((&(cadre_tuner){.trainer = &odd, .metric = "score", .space = space}), NULL), CADRE_EINVAL);
+    assert_non_null(strstr(cadre_error_message(), "scaling.logical_workers is 3"));
 }
 
 /* kill -9 of the controller at any moment, then resume: the same trials as without. */
