@@ -127,7 +127,7 @@ static void show_progress(struct training *t, int64_t epoch, const cadre_batch *
                                            .epoch = epoch + 1, .epochs = t->options->epochs,
                                            .step = batch->number + 1, .steps = cadre_loader_batches(t->train),
                                            .samples = t->state->step * t->options->batch * cadre_session_logical_world(t->session), .unit = "images",
-                                           .metrics = CADRE_METRICS({"loss", loss, CADRE_REDUCE_NONE, 0}),
+                                           .metrics = CADRE_METRICS(CADRE_METRIC("loss", loss)),
                                        });
 }
 
@@ -296,8 +296,8 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
             t.loss_sum[part] = 0;
             t.seen[part] = 0;
         }
-        TRY(cadre_report(session, CADRE_METRICS({"accuracy", (double)correct, CADRE_REDUCE_RATIO, (double)seen},
-                                                {"loss", loss_sum, CADRE_REDUCE_RATIO, images}), t.state));
+        TRY(cadre_report(session, CADRE_METRICS(CADRE_METRIC_RATIO("accuracy", (double)correct, (double)seen),
+                                                CADRE_METRIC_RATIO("loss", loss_sum, images)), t.state));
         if (status == CADRE_STOP)
             break;
     }

@@ -154,7 +154,7 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
         status = run_epoch(&t, t.test, 0, false, &accuracy);
         ct_no_grad_pop();
         TRY(status);
-        TRY(cadre_report(session, CADRE_METRICS({"accuracy", accuracy, CADRE_REDUCE_NONE, 0}), NULL)); /* CADRE_STOP ends the loop */
+        TRY(cadre_report(session, CADRE_METRICS(CADRE_METRIC("accuracy", accuracy)), NULL)); /* CADRE_STOP ends the loop */
     }
 done:
     ct_optim_free(t.optim);

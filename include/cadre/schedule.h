@@ -74,6 +74,7 @@ CADRE_API extern const cadre_scheduler_table cadre_scheduler_fifo;
  * every rung and is taken up when it is among the top (the paper's way); needs checkpoints to lose nothing.
  */
 typedef struct cadre_asha_options {
+    size_t size; /* as CADRE_ASHA sets it; 0: of this version's struct */
     double max_t;            /* 0: 100; a trial ends there as complete */
     double grace_period;     /* 0: 1 */
     double reduction_factor; /* 0: 4 */
@@ -83,7 +84,7 @@ typedef struct cadre_asha_options {
                      "Hyper-Tune", PVLDB 15, 2022). While trials get better, as a model makes them, plain ASHA promotes nearly all of them. */
 } cadre_asha_options;
 CADRE_API extern const cadre_scheduler_table cadre_scheduler_asha;
-#define CADRE_ASHA(...) ((cadre_scheduler){&cadre_scheduler_asha, &(const cadre_asha_options){__VA_ARGS__}})
+#define CADRE_ASHA(...) ((cadre_scheduler){&cadre_scheduler_asha, &(const cadre_asha_options){.size = sizeof(cadre_asha_options), __VA_ARGS__}})
 
 /**
  * HyperBand (Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar, "Hyperband", JMLR 18, 2018) made asynchronous as in ASHA's paper (section 3.3): brackets
@@ -91,6 +92,7 @@ CADRE_API extern const cadre_scheduler_table cadre_scheduler_asha;
  * begins configs there. For when it is not known from which report on a trial's value says something of its last one.
  */
 typedef struct cadre_hyperband_options {
+    size_t size; /* as CADRE_HYPERBAND sets it; 0: of this version's struct */
     double max_t;            /* 0: 100; a trial ends there as complete */
     double grace_period;     /* 0: 1 */
     double reduction_factor; /* 0: 3 */
@@ -98,13 +100,14 @@ typedef struct cadre_hyperband_options {
     bool promotion, delayed; /* as ASHA's */
 } cadre_hyperband_options;
 CADRE_API extern const cadre_scheduler_table cadre_scheduler_hyperband;
-#define CADRE_HYPERBAND(...) ((cadre_scheduler){&cadre_scheduler_hyperband, &(const cadre_hyperband_options){__VA_ARGS__}})
+#define CADRE_HYPERBAND(...) ((cadre_scheduler){&cadre_scheduler_hyperband, &(const cadre_hyperband_options){.size = sizeof(cadre_hyperband_options), __VA_ARGS__}})
 
 /**
  * Optuna's PercentilePruner, and at 50 its MedianPruner: a trial stops when its best value so far is worse than that percentile of the values that
  * complete trials reported at the same time. 25 keeps the best quarter.
  */
 typedef struct cadre_percentile_options {
+    size_t size; /* as CADRE_PERCENTILE sets it; 0: of this version's struct */
     double percentile;    /* above 0, at most 100, from the best; 0: 50 */
     int n_startup_trials; /* complete trials without which none is stopped; 0: 5, -1: none */
     double n_warmup_steps; /* no trial is stopped before this time; 0: from the first report on */
@@ -112,18 +115,19 @@ typedef struct cadre_percentile_options {
     int n_min_trials;     /* complete trials with a report at that time without which none is stopped there; 0: 1 */
 } cadre_percentile_options;
 CADRE_API extern const cadre_scheduler_table cadre_scheduler_percentile;
-#define CADRE_PERCENTILE(...) ((cadre_scheduler){&cadre_scheduler_percentile, &(const cadre_percentile_options){__VA_ARGS__}})
+#define CADRE_PERCENTILE(...) ((cadre_scheduler){&cadre_scheduler_percentile, &(const cadre_percentile_options){.size = sizeof(cadre_percentile_options), __VA_ARGS__}})
 
 /**
  * The median rule (Golovin et al., "Google Vizier", KDD 2017, section 3.2.2): a trial stops when its best value so far is worse than the median of the
  * other trials' running means up to the same time.
  */
 typedef struct cadre_median_options {
+    size_t size; /* as CADRE_MEDIAN sets it; 0: of this version's struct */
     double grace_period;      /* in units of time; 0: 1 */
     int min_samples_required; /* other trials that must have come so far; 0: 3 */
 } cadre_median_options;
 CADRE_API extern const cadre_scheduler_table cadre_scheduler_median;
-#define CADRE_MEDIAN(...) ((cadre_scheduler){&cadre_scheduler_median, &(const cadre_median_options){__VA_ARGS__}})
+#define CADRE_MEDIAN(...) ((cadre_scheduler){&cadre_scheduler_median, &(const cadre_median_options){.size = sizeof(cadre_median_options), __VA_ARGS__}})
 
 /* ---- stoppers: reasons to end a trial or the whole experiment, beside the scheduler -------------------------------------- */
 

@@ -13,7 +13,11 @@
 #include "cadre/state.h"
 #include "cadre/status.h"
 
+#include <stddef.h>
 #include <stdint.h>
+#ifdef __cplusplus
+#include <initializer_list>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,9 +67,24 @@ typedef struct cadre_metric {
     double weight; /* for CADRE_REDUCE_RATIO */
 } cadre_metric;
 
-/** Metrics in place: cadre_report(s, CADRE_METRICS({"loss", loss}, {"accuracy", hits, CADRE_REDUCE_RATIO, seen}), state). */
-#define CADRE_METRICS(...)                                                                                             \
-    ((const cadre_metric[]){__VA_ARGS__, {NULL, 0, CADRE_REDUCE_NONE, 0}})
+/**
+ * Metrics in place: cadre_report(s, CADRE_METRICS(CADRE_METRIC("loss", loss), CADRE_METRIC_RATIO("accuracy", hits, seen)), state).
+ * A plain {"loss", loss} will do, too; compilers warn of what it leaves out where -Wextra is on. In C++ they live to the end of the full expression.
+ */
+#ifdef __cplusplus
+#define CADRE_METRICS(...) \
+    (std::initializer_list<cadre_metric>{__VA_ARGS__, {NULL, 0, CADRE_REDUCE_NONE, 0}}.begin())
+#else
+#define CADRE_METRICS(...) ((const cadre_metric[]){__VA_ARGS__, {NULL, 0, CADRE_REDUCE_NONE, 0}})
+#endif
+/* clang-format off: one a line */
+#define CADRE_METRIC(name, value)               {name, value, CADRE_REDUCE_NONE, 0}
+#define CADRE_METRIC_SUM(name, value)           {name, value, CADRE_REDUCE_SUM, 0}
+#define CADRE_METRIC_MEAN(name, value)          {name, value, CADRE_REDUCE_MEAN, 0}
+#define CADRE_METRIC_MIN(name, value)           {name, value, CADRE_REDUCE_MIN, 0}
+#define CADRE_METRIC_MAX(name, value)           {name, value, CADRE_REDUCE_MAX, 0}
+#define CADRE_METRIC_RATIO(name, value, weight) {name, value, CADRE_REDUCE_RATIO, weight}
+/* clang-format on */
 
 enum { CADRE_MAX_METRICS = 64 };
 

@@ -59,6 +59,16 @@ static void bad_options_are_refused(void **state)
     refused(CADRE_MEDIAN(.min_samples_required = -1), "median:");
 }
 
+/* A program that was built with a shorter struct: what lies behind it is not read. */
+static void an_earlier_version_of_the_options(void **state)
+{
+    (void)state;
+    cadre_asha_options options = {.size = offsetof(cadre_asha_options, brackets), .max_t = 27, .brackets = -5};
+    cadre_scheduler_asha.free(make((cadre_scheduler){&cadre_scheduler_asha, &options}));
+    options.size = sizeof options;
+    refused((cadre_scheduler){&cadre_scheduler_asha, &options}, "asha: brackets is -5");
+}
+
 /* With reduction 3: of values that come as 5, 6, ..., the first alone passes; a better one later passes at once. */
 static void asha_keeps_a_third(void **state)
 {
@@ -180,6 +190,7 @@ int main(void)
         SCHEDULE_CONTRACT(percentile),
         SCHEDULE_CONTRACT(percentile_quarter),
         cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(an_earlier_version_of_the_options),
         cmocka_unit_test(asha_keeps_a_third),
         cmocka_unit_test(delayed_promotion_keeps_a_third_of_ever_better_trials),
         cmocka_unit_test(hyperband_deals_by_budget),

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "tuner/schedule/bracket.h"
+#include "tuner/schedule/options.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -36,7 +37,8 @@ static int check(cadre_asha_options *o)
 static int create(const void *options, uint64_t seed, void **self)
 {
     (void)seed;
-    cadre_asha_options o = options ? *(const cadre_asha_options *)options : (cadre_asha_options){0};
+    cadre_asha_options o = {0};
+    schedule_options(options, sizeof o, &o);
     int status = check(&o);
     if (status != CADRE_OK)
         return status;

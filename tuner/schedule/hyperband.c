@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "tuner/schedule/bracket.h"
+#include "tuner/schedule/options.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -72,7 +73,8 @@ static int set_up(struct hyperband *hyperband)
 static int create(const void *options, uint64_t seed, void **self)
 {
     (void)seed;
-    cadre_hyperband_options o = options ? *(const cadre_hyperband_options *)options : (cadre_hyperband_options){0};
+    cadre_hyperband_options o = {0};
+    schedule_options(options, sizeof o, &o);
     int status = check(&o);
     if (status != CADRE_OK)
         return status;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "tuner/schedule/options.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static void free_median(void *self)
 static int create(const void *options, uint64_t seed, void **self)
 {
     (void)seed;
-    cadre_median_options o = options ? *(const cadre_median_options *)options : (cadre_median_options){0};
+    cadre_median_options o = {0};
+    schedule_options(options, sizeof o, &o);
     o.grace_period = o.grace_period ? o.grace_period : 1;
     o.min_samples_required = o.min_samples_required ? o.min_samples_required : 3;
     if (!(o.grace_period >= 0) || o.min_samples_required < 1)

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "tuner/schedule/options.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -53,7 +54,8 @@ static void free_percentile(void *self)
 static int create(const void *options, uint64_t seed, void **self)
 {
     (void)seed;
-    cadre_percentile_options o = options ? *(const cadre_percentile_options *)options : (cadre_percentile_options){0};
+    cadre_percentile_options o = {0};
+    schedule_options(options, sizeof o, &o);
     o.percentile = o.percentile ? o.percentile : 50;
     o.n_startup_trials = o.n_startup_trials ? o.n_startup_trials : 5;
     o.interval_steps = o.interval_steps ? o.interval_steps : 1;
