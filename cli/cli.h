@@ -124,7 +124,7 @@ void cli_params_text(const json_t *params, char *text, size_t nbytes);
 /** A param's value as text; free() it. */
 char *cli_param_value(const json_t *value);
 
-/* ---- outcome.c: what CI wants to know of a sweep ---- */
+/* ---- outcome.c and junit.c: what CI wants to know of a sweep ---- */
 
 typedef struct cli_outcome {
     const char *junit, *summary; /* files to write; NULL: none */
@@ -139,6 +139,11 @@ bool cli_outcome_met(const cli_outcome *outcome, const char *metric, bool has_be
 int cli_outcome_check(const cli_outcome *outcome, const char *command);
 /** Write the files; `path` is the store's, NULL or missing when the sweep did not come so far. */
 int cli_outcome_write(const cli_outcome *outcome, const char *name, const char *path);
+/** How long a trial took, from its beginning to its end; 0 while it has none. */
+double cli_trial_seconds(const tracking_trial *row);
+struct base_buffer;
+/** Append JUnit's XML; `run` is NULL when nothing was begun. */
+int cli_junit(struct base_buffer *out, const cli_outcome *outcome, const char *name, const cli_run *run);
 
 /* ---- tune_line.c: a sweep in one line ---- */
 

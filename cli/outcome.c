@@ -1,4 +1,4 @@
-/* What CI wants to know of a sweep: JUnit's XML, a summary in Markdown, whether a target was met. */
+/* What CI wants to know of a sweep: a summary in Markdown, whether a target was met; junit.c has JUnit's XML. */
 #include "cli.h"
 
 #include "base/buffer.h"
@@ -40,102 +40,10 @@ static double seconds_of(const char *utc)
     return (double)timegm(&tm) + fraction;
 }
 
-static double duration(const tracking_trial *row)
+double cli_trial_seconds(const tracking_trial *row)
 {
     double seconds = *row->ended ? seconds_of(row->ended) - seconds_of(row->started) : 0;
     return seconds > 0 ? seconds : 0;
-}
-
-/* ---- JUnit ---- */
-
-/* Text of XML 1.0: no control characters, and nothing that is not UTF-8. */
-static int put_xml(base_buffer *out, const char *text)
-{
-    json_t *plain = cli_json_text(text); /* replaces what is not UTF-8 */
-    int status = plain ? CADRE_OK : CADRE_ENOMEM;
-    for (const char *at = plain ? json_string_value(plain) : ""; status == CADRE_OK && *at; at++) {
-        const char *named = *at == '&' ? "&amp;" : *at == '<' ? "&lt;" : *at == '>' ? "&gt;" : *at == '"' ? "&quot;" : NULL;
-        unsigned char byte = (unsigned char)*at;
-        bool forbidden = byte < 0x20 || byte == 0x7f || (byte == 0xef && (unsigned char)at[1] == 0xbf && (unsigned char)at[2] >= 0xbe);
-        if (forbidden && byte == 0xef)
-            at += 2; /* U+FFFE and U+FFFF are no characters of XML */
-        status = named ? base_buffer_append(out, named, strlen(named)) : base_buffer_append(out, forbidden ? "?" : at, 1);
-    }
-    json_decref(plain);
-    return status;
-}
-
-static int put_case(base_buffer *out, const char *suite, const char *name, double seconds, const char *element, const char *message)
-{
-    int status = base_buffer_printf(out, "  <testcase classname=\"");
-    if (status == CADRE_OK)
-        status = put_xml(out, suite);
-    if (status == CADRE_OK)
-        status = base_buffer_printf(out, "\" name=\"");
-    if (status == CADRE_OK)
-        status = put_xml(out, name);
-    if (status == CADRE_OK)
-        status = base_buffer_printf(out, "\" time=\"%.3f\"", seconds);
-    if (status != CADRE_OK || !element)
-        return status == CADRE_OK ? base_buffer_printf(out, "/>\n") : status;
-    status = base_buffer_printf(out, "><%s message=\"", element);
-    if (status == CADRE_OK)
-        status = put_xml(out, message);
-    return status == CADRE_OK ? base_buffer_printf(out, "\"/></testcase>\n") : status;
-}
-
-static int put_trial_case(base_buffer *out, const cli_run *run, const cli_trial *trial)
-{
-    char params[300], name[400], message[400];
-    const tracking_trial *row = &trial->row;
-    cli_params_text(trial->params, params, sizeof params);
-    snprintf(name, sizeof name, "trial %lld: %s", (long long)row->number, params);
-    const char *element = NULL;
-    snprintf(message, sizeof message, "%s", row->reason);
-    if (row->state == TRACKING_FAIL)
-        element = "failure";
-    else if (row->state != TRACKING_COMPLETE)
-        element = "skipped";
-    if (row->state == TRACKING_PRUNED)
-        snprintf(message, sizeof message, "pruned after %lld reports, %s %.6g", (long long)row->last_report, run->metric, row->value);
-    else if (row->state == TRACKING_RUNNING || row->state == TRACKING_WAITING)
-        snprintf(message, sizeof message, "not finished");
-    return put_case(out, run->name, name, duration(row), element, message);
-}
-
-static int make_junit(base_buffer *out, const cli_outcome *outcome, const char *name, const cli_run *run)
-{
-    base_buffer cases = {0};
-    int tests = 1, failures = 0, skipped = 0, status = CADRE_OK, errors = outcome->error != NULL;
-    double seconds = 0;
-    char missed[300];
-    for (int i = 0; run && status == CADRE_OK && i < run->count; i++) {
-        status = put_trial_case(&cases, run, &run->trials[i]);
-        tracking_state state = run->trials[i].row.state;
-        tests++;
-        failures += state == TRACKING_FAIL;
-        skipped += state != TRACKING_FAIL && state != TRACKING_COMPLETE;
-        seconds += duration(&run->trials[i].row);
-    }
-    bool has_best = run && run->best >= 0;
-    if (status == CADRE_OK && (outcome->has_below || outcome->has_above)) {
-        bool met = cli_outcome_met(outcome, run ? run->metric : "the metric", has_best, has_best ? run->trials[run->best].row.value : 0, missed);
-        tests++;
-        failures += !met;
-        status = put_case(&cases, name, "target", 0, met ? NULL : "failure", missed);
-    }
-    if (status == CADRE_OK)
-        status = put_case(&cases, name, "sweep", 0, outcome->error ? "error" : NULL, outcome->error ? outcome->error : "");
-    if (status == CADRE_OK)
-        status = base_buffer_printf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"");
-    if (status == CADRE_OK)
-        status = put_xml(out, name);
-    if (status == CADRE_OK)
-        status = base_buffer_printf(out, "\" tests=\"%d\" failures=\"%d\" errors=\"%d\" skipped=\"%d\" time=\"%.3f\">\n", tests, failures, errors, skipped, seconds);
-    if (status == CADRE_OK && cases.length)
-        status = base_buffer_append(out, cases.data, cases.length);
-    base_buffer_free(&cases);
-    return status == CADRE_OK ? base_buffer_printf(out, "</testsuite>\n") : status;
 }
 
 /* ---- Markdown ---- */
@@ -172,7 +80,7 @@ static int put_row(base_buffer *out, const cli_trial *trial)
     cli_params_text(trial->params, params, sizeof params);
     if (row->has_value)
         cli_value_text(row->value, value);
-    int status = base_buffer_printf(out, "| %lld | %s | %s | %lld | %.1f | ", (long long)row->number, cli_state_name(row->state), value, (long long)row->last_report, duration(row));
+    int status = base_buffer_printf(out, "| %lld | %s | %s | %lld | %.1f | ", (long long)row->number, cli_state_name(row->state), value, (long long)row->last_report, cli_trial_seconds(row));
     if (status == CADRE_OK)
         status = put_markdown(out, params);
     if (status == CADRE_OK)
@@ -274,7 +182,7 @@ int cli_outcome_check(const cli_outcome *outcome, const char *command)
 }
 
 static int write_one(const char *file, const cli_outcome *outcome, const char *name, const cli_run *run,
-                     int (*make)(base_buffer *, const cli_outcome *, const char *, const cli_run *))
+                     int (*make)(struct base_buffer *, const cli_outcome *, const char *, const cli_run *))
 {
     base_buffer text = {0};
     if (!file)
@@ -298,7 +206,7 @@ int cli_outcome_write(const cli_outcome *outcome, const char *name, const char *
     if (code == CLI_DONE && own)
         code = cli_run_read(&run);
     const cli_run *read = own && code == CLI_DONE ? &run : NULL;
-    int junit = write_one(outcome->junit, outcome, name, read, make_junit);
+    int junit = write_one(outcome->junit, outcome, name, read, cli_junit);
     int summary = write_one(outcome->summary, outcome, name, read, make_summary);
     cli_run_close(&run);
     return code ? code : junit ? junit : summary;

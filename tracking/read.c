@@ -27,6 +27,7 @@ void tracking_row_trial(sqlite3_stmt *statement, tracking_trial *trial)
         .has_value = *type != '\0',
         .attempts = sqlite3_column_int(statement, 6),
         .last_report = sqlite3_column_int64(statement, 7),
+        .first_try = sqlite3_column_type(statement, 12) == SQLITE_NULL ? -1 : sqlite3_column_int64(statement, 12),
     };
     trial->value = !*type                         ? NAN
                    : strcmp(type, "INF_POS") == 0 ? INFINITY

@@ -26,7 +26,9 @@ struct tracking_store;
     "SELECT t.trial_id, t.study_id, t.number, t.state, v.value, v.value_type, "                                        \
     "(SELECT count(*) FROM cadre_attempts a WHERE a.trial_id = t.trial_id), "                                          \
     "(SELECT max(report) FROM cadre_reports r WHERE r.trial_id = t.trial_id), "                                        \
-    "c.detail, c.reason, t.datetime_start, t.datetime_complete FROM trials t "                                         \
+    "c.detail, c.reason, t.datetime_start, t.datetime_complete, "                                                      \
+    "(SELECT CAST(value_json AS INTEGER) FROM trial_system_attributes s WHERE s.trial_id = t.trial_id AND "            \
+    "s.\"key\" = 'failed_trial') FROM trials t "                                                                       \
     "LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0 "                                         \
     "LEFT JOIN cadre_trials c ON c.trial_id = t.trial_id "
 

@@ -162,6 +162,7 @@ typedef struct tracking_trial {
     double value;
     int attempts;
     int64_t last_report;
+    int64_t first_try; /* a retry: number of the failed trial with which its line of retries began; -1: it is none */
     char detail[64];
     char reason[512];
     char started[32], ended[32]; /* UTC text, "" for not yet */

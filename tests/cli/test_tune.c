@@ -355,10 +355,20 @@ static void test_errored(void **state)
     expect("the command exited with code 9");
     RUNS(3, "cadre resume from --errored");
     expect("4 trials in");
-    RUNS(0, "touch mended; cadre resume from --errored");
-    expect("6 trials in");
-    expect("2 complete, 0 pruned, 4 failed");
-    RUNS(0, "cat runs/from/trial-00005/rank0.log");
+    RUNS(3, "cadre resume from --errored --junit red.xml");
+    RUNS(0, "cat red.xml"); /* a failed trial and its retries are one test */
+    expect("<testsuite name=\"from\" tests=\"3\" failures=\"2\" errors=\"1\" skipped=\"0\"");
+    expect("name=\"trial 0: lr=");
+    expect("<failure message=\"rank 0: the command exited with code 9\"/><rerunFailure message=\"trial 2: rank 0: the command exited with code 9\" type=\"failed\"/>"
+           "<rerunFailure message=\"trial 4: ");
+    RUNS(0, "touch mended; cadre resume from --errored --junit green.xml");
+    expect("8 trials in");
+    expect("2 complete, 0 pruned, 6 failed");
+    RUNS(0, "cat green.xml");
+    expect("<testsuite name=\"from\" tests=\"3\" failures=\"0\" errors=\"0\" skipped=\"0\"");
+    expect("<flakyFailure message=\"trial 0: rank 0: the command exited with code 9\" type=\"failed\"/><flakyFailure message=\"trial 2: ");
+    assert_int_equal(count("<testcase "), 3);
+    RUNS(0, "cat runs/from/trial-00007/rank0.log");
     assert_string_equal(output, "start 2\n");
     RUNS(0, "rm mended");
     RUNS(3, "cadre tune --name anew " FLAKY);
@@ -369,7 +379,8 @@ static void test_errored(void **state)
     RUNS(0, "cadre resume anew --errored");
     expect("4 trials in"); /* all that failed have been tried again and are done */
     RUNS(0, "cadre export from | cut -d, -f1-4");
-    expect("5,complete,");
+    expect("7,complete,");
+    RUNS(0, "command -v xmllint > /dev/null || exit 0; xmllint --noout red.xml green.xml");
     RUNS(2, "cadre resume anew --errored --restart-errored");
     RUNS(0, "cadre rm from --yes && test ! -e runs/from");
 }
