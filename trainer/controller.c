@@ -15,7 +15,8 @@
 #include <uv.h>
 
 static const double GRACE_S = 30.0, REGROW_S = 60.0;
-static const int SIGNALS[3] = {SIGINT, SIGTERM, SIGCHLD}; /* that the loop takes over */
+enum { SIGNAL_COUNT = 4 };
+static const int SIGNALS[SIGNAL_COUNT] = {SIGINT, SIGTERM, SIGUSR1, SIGCHLD}; /* that the loop takes over */
 
 struct controller {
     trainer_run *run;
@@ -250,8 +251,8 @@ int fit_controlled(trainer_run *run, zygote *zygote)
     int failed = uv_loop_init(&controller.loop);
     if (failed)
         return base_error(CADRE_ESYSTEM, "make the event loop: %s", uv_strerror(failed));
-    struct sigaction was[3];
-    for (int i = 0; i < 3; i++)
+    struct sigaction was[SIGNAL_COUNT];
+    for (int i = 0; i < SIGNAL_COUNT; i++)
         sigaction(SIGNALS[i], NULL, &was[i]);
     uv_signal_init(&controller.loop, &controller.on_int);
     uv_signal_init(&controller.loop, &controller.on_term);
@@ -271,7 +272,7 @@ int fit_controlled(trainer_run *run, zygote *zygote)
         snprintf(controller.message, sizeof controller.message, "%s", cadre_error_message());
     }
     close_handles(&controller);
-    for (int i = 0; i < 3; i++) /* libuv leaves them at their defaults */
+    for (int i = 0; i < SIGNAL_COUNT; i++) /* libuv leaves them at their defaults */
         sigaction(SIGNALS[i], &was[i], NULL);
     zygote_stop(zygote);
     int recorded = run_finish(run, status, controller.message);

@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/private.h"
 #include "cadre/checkpoint.h"
 #include "message.h"
 #include "run_files.h"
@@ -53,6 +54,8 @@ static int make_directory(const char *storage, const char *name, char **director
     if (!given)
         return CADRE_ENOMEM;
     int status = base_mkdirs(given, 0700);
+    if (status == CADRE_OK)
+        status = base_private_directory(given);
     if (status == CADRE_OK) {
         full = realpath(given, NULL);
         if (!full)

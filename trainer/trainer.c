@@ -113,7 +113,7 @@ static int check_gpus(const cadre_scaling_config *scaling)
     return CADRE_OK;
 }
 
-static int run_forked(int rank, int attempt, int control_fd, void *user) { return worker_run(user, rank, attempt, control_fd); }
+static int run_forked(int rank, int attempt, int control_fd, void *user) { return worker_run(user, rank, attempt, control_fd, NULL); }
 
 static int fit_launched(const cadre_trainer *trainer, double begun, cadre_result *result)
 {

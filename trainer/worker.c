@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/private.h"
 #include "base/timeline.h"
 #include "message.h"
 #include "session.h"
@@ -172,11 +173,14 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
     cadre_comm *comm = NULL;
     cadre_config *config = NULL;
     cadre_session session;
+    mode_t mask = umask(077); /* what a run leaves is its owner's alone */
     worker_take_signals();
     give_gpus(trainer, start, oob->rank);
     int status = cadre_comm_new(oob, &options, &comm);
-    if (status != CADRE_OK)
+    if (status != CADRE_OK) {
+        umask(mask);
         return base_wrap(status, "set up the worker group");
+    }
     status = cadre_config_from_json(message_string(start, "config", "{}"), &config);
     if (status == CADRE_OK)
         status = session_init(&session, start, oob->rank, link, comm);
@@ -203,12 +207,13 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
     }
     cadre_config_free(config);
     cadre_comm_free(comm);
+    umask(mask); /* the process may be the user's own */
     return status;
 }
 
 /* ---- over a socket -------------------------------------------------------------------------------------------------------------- */
 
-static int say_hello(trainer_link *link, int rank)
+static int say_hello(trainer_link *link, int rank, const char *key)
 {
     char host[256] = "?";
     gethostname(host, sizeof host - 1);
@@ -218,6 +223,8 @@ static int say_hello(trainer_link *link, int rank)
     message_set_int(message, "rank", rank);
     message_set_int(message, "pid", getpid());
     message_set_text(message, "host", host);
+    if (key)
+        message_set_text(message, "key", key);
     int status = link->send(link, message);
     json_decref(message);
     return status;
@@ -239,10 +246,9 @@ static void say_done(trainer_link *link, int status)
     json_decref(message);
 }
 
-int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd)
+int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd, const char *key)
 {
     worker_take_signals(); /* as early as may be: before, they end it */
-    umask(077); /* what a run leaves is its owner's alone */
     setvbuf(stdout, NULL, _IOLBF, 0); /* what is printed is in the log at once, whatever comes next */
     trainer_link link;
     int status = trainer_link_socket(&link, fd);
@@ -250,7 +256,7 @@ int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd)
         return 1;
     link.attempt = attempt;
     json_t *start = NULL;
-    status = say_hello(&link, rank);
+    status = say_hello(&link, rank, key);
     if (status == CADRE_OK)
         status = trainer_link_await(&link, "start", base_now_ns() + START_TIMEOUT_S * INT64_C(1000000000), &start);
     if (status == CADRE_OK) {
@@ -296,7 +302,7 @@ static int connect_to(const char *path, int *fd)
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (*fd < 0 || connect(*fd, (struct sockaddr *)&address, sizeof address) != 0)
         return base_errno(errno, "connect to the controller at %s", path);
-    return CADRE_OK;
+    return base_private_peer(*fd, NULL);
 }
 
 int worker_run_executed(const cadre_trainer *trainer)
@@ -305,16 +311,21 @@ int worker_run_executed(const cadre_trainer *trainer)
     int rank = env_int(WORKER_ENV_RANK, env_int("OMPI_COMM_WORLD_RANK", env_int("PMIX_RANK", 0)));
     int fd = env_int(WORKER_ENV_FD, -1);
     int attempt = env_int(WORKER_ENV_ATTEMPT, 0);
-    const char *path = getenv(WORKER_ENV_SOCKET);
+    const char *path = getenv(WORKER_ENV_SOCKET), *given = getenv(WORKER_ENV_KEY);
+    char key[80] = "";
+    snprintf(key, sizeof key, "%s", given ? given : "");
     if (fd >= 0)
         fcntl(fd, F_SETFD, FD_CLOEXEC); /* a helper process that lives on must not hold the channel open */
     int status = fd >= 0 ? CADRE_OK : path ? connect_to(path, &fd) : base_error(CADRE_EINVAL, "no way to the controller");
     if (status != CADRE_OK) {
-        fprintf(stderr, "cadre: rank %d: %s\n", rank, cadre_error_message());
+        char host[256] = "?";
+        gethostname(host, sizeof host - 1);
+        fprintf(stderr, "cadre: rank %d on %s: %s (with the mpirun launcher every rank is on the controller's host; for several start the program itself by mpirun)\n",
+                rank, host, cadre_error_message());
         return 1;
     }
-    static const char *const names[] = {WORKER_ENV_TRAINER, WORKER_ENV_CALL, WORKER_ENV_FD, WORKER_ENV_SOCKET, WORKER_ENV_RANK, WORKER_ENV_ATTEMPT};
+    static const char *const names[] = {WORKER_ENV_TRAINER, WORKER_ENV_CALL, WORKER_ENV_FD, WORKER_ENV_SOCKET, WORKER_ENV_KEY, WORKER_ENV_RANK, WORKER_ENV_ATTEMPT};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unsetenv(names[i]); /* a program that the worker starts is no worker */
-    return worker_run(trainer, rank, attempt, fd);
+    return worker_run(trainer, rank, attempt, fd, key);
 }

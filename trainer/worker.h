@@ -9,6 +9,7 @@
 #define WORKER_ENV_TRAINER "CADRE_WORKER_TRAINER" /* the trainer's run.name */
 #define WORKER_ENV_FD "CADRE_WORKER_FD"           /* a connected descriptor, or */
 #define WORKER_ENV_SOCKET "CADRE_WORKER_SOCKET"   /* the path of the controller's socket */
+#define WORKER_ENV_KEY "CADRE_WORKER_KEY"         /* with the socket: what proves that it is a worker of the group */
 #define WORKER_ENV_RANK "CADRE_WORKER_RANK"       /* unless mpirun gives the rank */
 #define WORKER_ENV_ATTEMPT "CADRE_WORKER_ATTEMPT"
 
@@ -29,8 +30,11 @@ int worker_call(void);
 /** Run as such a worker; the process's exit code. */
 int worker_run_executed(const cadre_trainer *trainer);
 
-/** Run as rank `rank` of attempt `attempt` over `fd`, which is connected to the controller; the process's exit code. */
-int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd);
+/**
+ * Run as rank `rank` of attempt `attempt` over `fd`, which is connected to the controller; the process's exit code. `key` goes into the hello; NULL:
+ * the channel is one that only this process can have.
+ */
+int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd, const char *key);
 
 /**
  * The common core: make session and communicator, call the train function. `oob` is how the ranks find each other. Answers the train

@@ -22,13 +22,15 @@ static const double GRACE_S = 30.0;
 /* After a commit that waited for the disk, so many times as long without: a slow disk takes a quarter of the time at most. A trial whose end is not on
  * disk when the power fails is run again. */
 static const double SYNC_REST = 3;
-enum { TICK_MS = 250 };
+enum { TICK_MS = 250, SIGNAL_COUNT = 4 };
+static const int SIGNALS[SIGNAL_COUNT] = {SIGINT, SIGTERM, SIGUSR1, SIGCHLD}; /* that the loop takes over */
 
 struct loop {
     tuner *tuner;
     uv_loop_t uv;
     trainer_launcher *launcher;
-    uv_signal_t on_int, on_term;
+    uv_signal_t on_int, on_term, on_usr1; /* USR1: what batch systems send before the time is up */
+    struct sigaction was[SIGNAL_COUNT];   /* the program's own */
     uv_timer_t commit, tick;
     uv_idle_t refill; /* runs once when a place has become free: never from inside a group's own callback */
     double next_sync; /* base_now() from which a commit may wait for the disk again */
@@ -453,17 +455,18 @@ static void on_tick(uv_timer_t *timer)
 
 static int open_loop(struct loop *loop, zygote *zygote)
 {
-    int failed = uv_loop_init(&loop->uv);
-    if (failed)
-        return base_error(CADRE_ESYSTEM, "make the event loop: %s", uv_strerror(failed));
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        sigaction(SIGNALS[i], NULL, &loop->was[i]);
     uv_signal_init(&loop->uv, &loop->on_int);
     uv_signal_init(&loop->uv, &loop->on_term);
+    uv_signal_init(&loop->uv, &loop->on_usr1);
     uv_timer_init(&loop->uv, &loop->commit);
     uv_timer_init(&loop->uv, &loop->tick);
     uv_idle_init(&loop->uv, &loop->refill);
-    loop->on_int.data = loop->on_term.data = loop->commit.data = loop->tick.data = loop->refill.data = loop;
+    loop->on_int.data = loop->on_term.data = loop->on_usr1.data = loop->commit.data = loop->tick.data = loop->refill.data = loop;
     uv_signal_start(&loop->on_int, on_signal, SIGINT);
     uv_signal_start(&loop->on_term, on_signal, SIGTERM);
+    uv_signal_start(&loop->on_usr1, on_signal, SIGUSR1);
     uv_timer_start(&loop->tick, on_tick, TICK_MS, TICK_MS);
     const cadre_trainer *trainer = loop->tuner->options->trainer;
     const char *name = trainer->run.name ? trainer->run.name : "run";
@@ -474,18 +477,23 @@ static int open_loop(struct loop *loop, zygote *zygote)
 
 static void close_loop(struct loop *loop)
 {
-    uv_handle_t *handles[] = {(uv_handle_t *)&loop->on_int, (uv_handle_t *)&loop->on_term, (uv_handle_t *)&loop->commit, (uv_handle_t *)&loop->tick,
-                              (uv_handle_t *)&loop->refill};
+    uv_handle_t *handles[] = {(uv_handle_t *)&loop->on_int, (uv_handle_t *)&loop->on_term, (uv_handle_t *)&loop->on_usr1,
+                              (uv_handle_t *)&loop->commit, (uv_handle_t *)&loop->tick,    (uv_handle_t *)&loop->refill};
     for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)
         uv_close(handles[i], NULL);
     launch_free(loop->launcher);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     uv_loop_close(&loop->uv);
+    for (int i = 0; i < SIGNAL_COUNT; i++) /* libuv leaves them at their defaults */
+        sigaction(SIGNALS[i], &loop->was[i], NULL);
 }
 
 int tuner_loop(tuner *tuner, zygote *zygote)
 {
     struct loop loop = {.tuner = tuner};
+    int failed = uv_loop_init(&loop.uv);
+    if (failed)
+        return base_error(CADRE_ESYSTEM, "make the event loop: %s", uv_strerror(failed));
     int status = open_loop(&loop, zygote);
     if (status == CADRE_OK) {
         refill_soon(&loop);

@@ -55,6 +55,9 @@ static int check(const cadre_tuner *options)
         return base_error(CADRE_EINVAL, "tuner.resume is %d, which is none of cadre_tuner_resume", (int)options->resume);
     if (options->trainer->scaling.launcher == CADRE_LAUNCH_INPROC)
         return base_error(CADRE_EINVAL, "the inproc launcher runs one trial inside the program itself: a tuner needs fork or mpirun");
+    if (options->trainer->scaling.min_workers)
+        return base_error(CADRE_EINVAL, "scaling.min_workers is %d: a tuner's trials have their number of workers throughout: leave it 0",
+                          options->trainer->scaling.min_workers);
     return options->sim ? CADRE_OK : fit_check(options->trainer);
 }
 
@@ -338,7 +341,7 @@ static int run_experiment(tuner *tuner, zygote *zygote, cadre_tuner_result *resu
     return status == CADRE_OK ? CADRE_OK : base_error(status, "%s", message);
 }
 
-static int run_forked(int rank, int attempt, int control_fd, void *user) { return worker_run(user, rank, attempt, control_fd); }
+static int run_forked(int rank, int attempt, int control_fd, void *user) { return worker_run(user, rank, attempt, control_fd, NULL); }
 
 static int start(const cadre_tuner *options, cadre_tuner_result *result)
 {

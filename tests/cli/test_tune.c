@@ -1,6 +1,7 @@
 /* `cadre tune` and its kin end to end, over programs that are a few lines of shell. */
 #include "tests/tracking/helpers.h"
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/io.h"
 
@@ -258,6 +259,49 @@ static void test_environment(void **state)
     assert_string_equal(output, "it's --a=0.5 --c 3 --d x --e x\n007 0 {\"a\": 0.5, \"b\": \"it's\", \"c\": 3, \"d\": \"x\", \"e\": \"x\"}\n");
 }
 
+/* Values that a shell would make something of reach the program as they are, in words and in a shell's line. */
+static void test_hostile_values(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"$(touch pwned)", "`touch pwned`", "; touch pwned #", "' ; touch pwned ; '", "a\nb\n", "-rf", "--", "*", "", " ", "~", "\"\\\"",
+                                         "$HOME", "{v1}", "%s%n", "a\\'b", "!x", "\xc3\xbc"};
+    enum { COUNT = sizeof values / sizeof *values };
+    base_buffer params = {0}, words = {0}, line = {0}, expected = {0}, found = {0};
+    char path[500];
+    for (int i = 0; i < COUNT; i++) {
+        assert_ok(base_buffer_printf(&params, "  v%d: {value: \"", i));
+        for (const char *at = values[i]; *at; at++)
+            assert_ok(*at == '\n' ? base_buffer_printf(&params, "\\n") : base_buffer_printf(&params, "%s%c", strchr("\"\\", *at) ? "\\" : "", *at));
+        assert_ok(base_buffer_printf(&params, "\"}\n"));
+        assert_ok(base_buffer_printf(&words, ", '{v%d}', 'x={v%d}'", i, i));
+        assert_ok(base_buffer_printf(&line, " {v%d} x={v%d}", i, i));
+        assert_ok(base_buffer_append(&expected, values[i], strlen(values[i]) + 1));
+        assert_ok(base_buffer_append(&expected, "x=", 2));
+        assert_ok(base_buffer_append(&expected, values[i], strlen(values[i]) + 1));
+    }
+    script("args", "for word; do printf '%s\\0' \"$word\"; done > $CADRE_TRIAL_DIR/args; exec cadre report loss=1\n");
+    for (int shell = 0; shell < 2; shell++) {
+        base_buffer yaml = {0};
+        const char *name = shell ? "shell" : "words";
+        assert_ok(base_buffer_printf(&yaml, "metric: loss\nmode: min\n%s%s%s\nnum_samples: 1\nparams:\n%s", shell ? "shell: ./args" : "command: [./args",
+                                     shell ? (const char *)line.data : (const char *)words.data, shell ? "" : "]", (const char *)params.data));
+        snprintf(path, sizeof path, "%s/%s.yaml", place, name);
+        assert_ok(base_write_file(path, yaml.data, yaml.length));
+        base_buffer_free(&yaml);
+        RUNS(0, "cadre tune %s.yaml", name);
+        snprintf(path, sizeof path, "%s/runs/%s/trial-00000/args", place, name);
+        found.length = 0;
+        assert_ok(base_read_file(path, 1 << 20, &found));
+        assert_int_equal(found.length, expected.length);
+        assert_memory_equal(found.data, expected.data, expected.length);
+    }
+    RUNS(0, "find . -name pwned");
+    assert_string_equal(output, "");
+    base_buffer *all[] = {&params, &words, &line, &expected, &found};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        base_buffer_free(all[i]);
+}
+
 /* ---- interrupted and killed ---- */
 
 static pid_t begin(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -316,13 +360,22 @@ static void check_slow(void)
 static void test_interrupted(void **state)
 {
     (void)state;
+    static const int signals[] = {SIGINT, SIGTERM, SIGUSR1}; /* of people, of services and spot machines, of batch systems */
     make_slow();
     pid_t pid = begin(SLOW);
-    wait_for_trial(2);
-    kill(pid, SIGINT);
-    assert_int_equal(finish(pid), 130);
-    RUNS(0, "cat log");
-    expect("interrupted; go on with \"cadre resume slow\"");
+    for (int i = 0; i < 3; i++) {
+        if (i > 0) {
+            RUNS(0, "rm -f runs/slow/trial-*/pid");
+            pid = begin("cadre resume slow");
+        }
+        RUNS(0, "until ls runs/slow/trial-*/pid; do sleep 0.02; done");
+        kill(pid, signals[i]);
+        assert_int_equal(finish(pid), 130);
+        RUNS(0, "cat log");
+        expect("interrupted; go on with \"cadre resume slow\"");
+        RUNS(0, "cadre show slow --json");
+        assert_true(count("\"detail\": \"paused\"") > 0 && count("\"detail\": \"interrupted\"") == 0);
+    }
     check_slow();
 }
 
@@ -413,6 +466,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_leaving, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_lines, setup, teardown),
         cmocka_unit_test_setup_teardown(test_environment, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_errored, setup, teardown),

@@ -131,7 +131,7 @@ static void damaged(void **state)
 
     interrupt("unreadable", "workers=2 epochs=5"); /* one that could be read another time is not thrown away */
     if (geteuid() == 0) {
-        assert_int_equal(chmod(in_scratch("runs/unreadable"), 0777) | chmod(in_scratch("%s", ""), 0777) | chmod(in_scratch("runs"), 0777), 0);
+        assert_int_equal(chown(in_scratch("runs/unreadable"), 65534, 65534) | chmod(in_scratch("%s", ""), 0777) | chmod(in_scratch("runs"), 0777), 0);
         const char *paths[] = {"cadre.db", "cadre.db-wal", "cadre.db-shm", "cadre.db.lock", "trial-00000", "trial-00000/result.json",
                                "trial-00000/rank0.log", "trial-00000/rank1.log", "trial-00000/checkpoint-000001", "trial-00000/checkpoint-000002"};
         for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
@@ -140,6 +140,7 @@ static void damaged(void **state)
         job_expect("unreadable", "workers=2 epochs=5 resume=1 uid=65534", "EACCES");
         assert_true(file_exists(in_scratch("runs/unreadable/trial-00000/checkpoint-000003")));
         assert_int_equal(store_int("unreadable", "SELECT count(*) FROM cadre_checkpoints"), 3);
+        assert_int_equal(chown(in_scratch("runs/unreadable"), 0, 0), 0);
     }
     job_expect("unreadable", "workers=2 epochs=5 resume=1", "OK");
     assert_run_clean("unreadable");

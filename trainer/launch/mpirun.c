@@ -1,27 +1,19 @@
 /*
- * Launcher mpirun: one mpirun a group executes the program anew; the workers call in on a Unix socket in a private directory, where their user
- * id is checked. The directory is also the group's TMPDIR, so that what killed ranks leave behind is swept with it.
+ * Launcher mpirun: one mpirun a group executes the program anew; the workers call in at the group's door (door.h). Its private directory is also
+ * the group's TMPDIR, so that what killed ranks leave behind is swept with it.
  */
+#include "door.h"
 #include "launch.h"
 
 #include "base/error.h"
-#include "base/frame.h"
 #include "base/io.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "trainer/message.h"
 #include "trainer/worker.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 struct mpirun_launcher {
@@ -29,23 +21,12 @@ struct mpirun_launcher {
     char *name;
 };
 
-/* A connection that has not said hello yet. */
-struct caller {
-    uv_poll_t poll;
-    struct mpirun_group *own;
-    int fd;
-    base_buffer input;
-    struct caller *next;
-};
-
 struct mpirun_group {
     trainer_group *group;
     uv_process_t process;
-    uv_poll_t listener;
-    int fd, log_fd;
-    char directory[96];
-    struct caller *callers;
-    bool running, listening;
+    door *door;
+    int log_fd;
+    bool running;
     int handles; /* open libuv handles; freed with the last */
     bool released;
 };
@@ -58,93 +39,6 @@ static void on_handle_closed(uv_handle_t *handle)
     struct mpirun_group *own = handle->data;
     if (--own->handles == 0 && own->released)
         free(own);
-}
-
-static void close_caller(struct caller *caller);
-
-static void on_caller_closed(uv_handle_t *handle)
-{
-    struct caller *caller = (struct caller *)((char *)handle - offsetof(struct caller, poll));
-    struct mpirun_group *own = caller->own;
-    base_buffer_free(&caller->input);
-    free(caller);
-    if (--own->handles == 0 && own->released)
-        free(own);
-}
-
-static void close_caller(struct caller *caller)
-{
-    for (struct caller **at = &caller->own->callers; *at; at = &(*at)->next)
-        if (*at == caller) {
-            *at = caller->next;
-            break;
-        }
-    uv_poll_stop(&caller->poll);
-    uv_close((uv_handle_t *)&caller->poll, on_caller_closed);
-}
-
-/* Its first frame must be a hello of this attempt; then the channel becomes that worker's, hello included. */
-static void on_caller(uv_poll_t *poll, int status, int events)
-{
-    struct caller *caller = (struct caller *)((char *)poll - offsetof(struct caller, poll));
-    trainer_group *group = caller->own->group;
-    (void)status;
-    (void)events;
-    int received = base_frame_receive(caller->fd, &caller->input, 0);
-    if (received == CADRE_ETIMEDOUT)
-        return;
-    const unsigned char *payload;
-    size_t nbytes;
-    bool whole = false;
-    json_t *message = NULL;
-    if (received == CADRE_OK)
-        received = base_frame_next(&caller->input, &payload, &nbytes, &whole);
-    if (received == CADRE_OK)
-        received = message_parse(payload, nbytes, &message);
-    int64_t rank = received == CADRE_OK ? message_int(message, "rank", -1) : -1;
-    bool fine = received == CADRE_OK && message_is(message, "hello") && message_attempt(message) == group->attempt && rank >= 0 &&
-                rank < group->world && group->workers[rank].fd < 0 && !group->ended;
-    json_decref(message);
-    if (!fine)
-        base_log(CADRE_LOG_WARN, "trainer", "a connection that is no worker of this group was refused");
-    int fd = caller->fd;
-    base_buffer first = caller->input;
-    caller->input = (base_buffer){0};
-    close_caller(caller);
-    if (fine)
-        group_connect_with(group, (int)rank, fd, &first);
-    else
-        close(fd);
-    base_buffer_free(&first);
-}
-
-static void on_connection(uv_poll_t *poll, int status, int events)
-{
-    struct mpirun_group *own = poll->data;
-    (void)status;
-    (void)events;
-    int fd = accept4(own->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
-        return;
-    struct ucred peer;
-    socklen_t size = sizeof peer;
-    struct caller *caller = NULL;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != getuid())
-        base_log(CADRE_LOG_WARN, "trainer", "a connection of another user was refused");
-    else
-        caller = base_calloc(1, sizeof *caller);
-    if (!caller || uv_poll_init(own->group->loop, &caller->poll, fd) != 0) {
-        free(caller);
-        close(fd);
-        return;
-    }
-    caller->own = own;
-    caller->fd = fd;
-    caller->next = own->callers;
-    own->callers = caller;
-    own->handles++;
-    caller->poll.data = own;
-    uv_poll_start(&caller->poll, UV_READABLE, on_caller);
 }
 
 /* mpirun is gone, and with it every rank: those that have said their last word went well, for the others its status stands. When none has ever
@@ -170,59 +64,6 @@ static void on_process_exit(uv_process_t *process, int64_t exit_status, int term
     for (int rank = 0; rank < group->world; rank++)
         group_exited(group, rank, wait_status);
     uv_close((uv_handle_t *)process, on_handle_closed);
-}
-
-/* The directories of one run have a common beginning: only one controller at a time has the run, so what is there was left by a killed one. */
-static void name_prefix(const trainer_group *group, char *prefix, size_t nbytes)
-{
-    uint64_t hash = 1469598103934665603u; /* FNV-1a */
-    for (const char *at = group->directory; *at; at++)
-        hash = (hash ^ (unsigned char)*at) * 1099511628211u;
-    snprintf(prefix, nbytes, "cadre-%08x-", (unsigned)(hash ^ hash >> 32));
-}
-
-static void sweep(const char *base, const char *prefix)
-{
-    DIR *directory = opendir(base);
-    for (struct dirent *entry; directory && (entry = readdir(directory));) {
-        struct stat info;
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
-            !S_ISDIR(info.st_mode) || info.st_uid != getuid())
-            continue;
-        char *path = base_path_join(base, entry->d_name);
-        if (!path || base_remove_tree(path) != CADRE_OK)
-            base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message());
-        free(path);
-    }
-    if (directory)
-        closedir(directory);
-}
-
-static int listen_in(struct mpirun_group *own)
-{
-    const char *base = getenv("XDG_RUNTIME_DIR");
-    if (!base || strlen(base) > 40 || !base_exists(base))
-        base = "/tmp";
-    char prefix[40];
-    name_prefix(own->group, prefix, sizeof prefix);
-    sweep(base, prefix);
-    snprintf(own->directory, sizeof own->directory, "%s/%sXXXXXX", base, prefix);
-    if (!mkdtemp(own->directory)) { /* mode 0700 */
-        base_errno(errno, "make the private directory %s", own->directory);
-        own->directory[0] = '\0';
-        return CADRE_ESYSTEM;
-    }
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/controller", own->directory);
-    own->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (own->fd < 0 || bind(own->fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(own->fd, 128) != 0)
-        return base_errno(errno, "listen at %s", address.sun_path);
-    uv_poll_init(own->group->loop, &own->listener, own->fd);
-    own->listener.data = own;
-    own->listening = true;
-    own->handles++;
-    uv_poll_start(&own->listener, UV_READABLE, on_connection);
-    return CADRE_OK;
 }
 
 static int build_argv(const trainer_group *group, char ***out)
@@ -268,13 +109,15 @@ static bool is_installed(const char *program)
 static int run_mpirun(struct mpirun_launcher *launcher, struct mpirun_group *own)
 {
     trainer_group *group = own->group;
-    char name[160], call[48], path[160], attempt[48], temporary[160];
+    char name[160], call[48], path[160], attempt[48], temporary[160], key[80];
+    const char *directory = door_directory(own->door);
     snprintf(name, sizeof name, WORKER_ENV_TRAINER "=%s", launcher->name);
-    snprintf(path, sizeof path, WORKER_ENV_SOCKET "=%s/controller", own->directory);
+    snprintf(path, sizeof path, WORKER_ENV_SOCKET "=%s/controller", directory);
     snprintf(attempt, sizeof attempt, WORKER_ENV_ATTEMPT "=%d", group->attempt);
-    snprintf(temporary, sizeof temporary, "TMPDIR=%s", own->directory);
+    snprintf(temporary, sizeof temporary, "TMPDIR=%s", directory);
+    snprintf(key, sizeof key, WORKER_ENV_KEY "=%s", door_key(own->door));
     snprintf(call, sizeof call, WORKER_ENV_CALL "=%d", worker_call());
-    const char *extra[] = {name, call, path, attempt, temporary, NULL};
+    const char *extra[] = {name, call, path, attempt, temporary, key, NULL};
     char **environment = NULL, **argv = NULL;
     int status = launch_environment(extra, &environment);
     if (status == CADRE_OK)
@@ -305,7 +148,7 @@ static int mpirun_start(trainer_launcher *base, trainer_group *group)
     if (!own)
         return CADRE_ENOMEM;
     own->group = group;
-    own->fd = own->log_fd = -1;
+    own->log_fd = -1;
     group->launch_data = own;
     static const char *const needed[][2] = {{"mpirun", "openmpi-bin"}, {"setpriv", "util-linux"}};
     int status = CADRE_OK;
@@ -313,7 +156,7 @@ static int mpirun_start(trainer_launcher *base, trainer_group *group)
         if (!is_installed(needed[i][0]))
             status = base_error(CADRE_ENOTSUP, "the mpirun launcher needs %s: apt-get install %s, or use the fork launcher", needed[i][0], needed[i][1]);
     if (status == CADRE_OK)
-        status = listen_in(own);
+        status = door_open(group, &own->door);
     if (status == CADRE_OK)
         status = run_mpirun((struct mpirun_launcher *)base, own);
     for (int rank = 0; status == CADRE_OK && rank < group->world; rank++)
@@ -343,18 +186,8 @@ static void mpirun_release(trainer_launcher *base, trainer_group *group)
     (void)base;
     if (!own)
         return;
-    while (own->callers) {
-        close(own->callers->fd);
-        close_caller(own->callers);
-    }
-    if (own->listening) {
-        uv_poll_stop(&own->listener);
-        uv_close((uv_handle_t *)&own->listener, on_handle_closed);
-    }
-    base_close(own->fd);
+    door_close(own->door);
     base_close(own->log_fd);
-    if (own->directory[0])
-        base_remove_tree(own->directory);
     group->launch_data = NULL;
     own->released = true;
     if (own->handles == 0)
