@@ -97,9 +97,13 @@ int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *resul
     cadre_oob oob;
     trainer_run run = {0};
     json_t *own_start = NULL, *start = NULL;
+    worker_signals kept;
+    worker_borrow_signals(&kept, false); /* mpirun passes on SIGUSR1 at any time */
     int status = collectives_mpi_join(&oob);
-    if (status != CADRE_OK)
+    if (status != CADRE_OK) {
+        worker_give_back_signals(&kept);
         return base_wrap(status, "join the ranks that this program was started with");
+    }
     int opened = check_world(trainer, oob.world);
     if (oob.rank == 0 && opened == CADRE_OK) {
         opened = run_open(&run, trainer, begun, true);
@@ -129,5 +133,6 @@ int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *resul
         fflush(NULL);
     }
     collectives_mpi_leave(status >= 0 || !began);
+    worker_give_back_signals(&kept);
     return status < 0 ? base_error(status, "%s", message) : CADRE_OK;
 }

@@ -39,9 +39,6 @@ static void note_interrupt(int number)
     session_leave_signal = 1;
 }
 
-enum { SIGNAL_COUNT = 5 };
-static const int SIGNALS[SIGNAL_COUNT] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE}; /* that a worker takes over, and this process gets back */
-
 static int train_once(trainer_run *run)
 {
     trainer_link link;
@@ -64,10 +61,8 @@ int fit_inproc(trainer_run *run)
 {
     int failures = 0, allowed = run->trainer->failure.max_failures, status, recorded;
     char message[600];
-    struct sigaction was[SIGNAL_COUNT];
-    for (int i = 0; i < SIGNAL_COUNT; i++)
-        sigaction(SIGNALS[i], NULL, &was[i]);
-    session_leave_signal = 0;
+    worker_signals kept;
+    worker_borrow_signals(&kept, true);
     sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)}, NULL);
     bool again;
     do {
@@ -80,8 +75,7 @@ int fit_inproc(trainer_run *run)
         if (again)
             progress_say(&run->progress, "attempt %d failed: %s; starting again", run->attempt - 1, message);
     } while (again);
-    for (int i = 0; i < SIGNAL_COUNT; i++)
-        sigaction(SIGNALS[i], &was[i], NULL);
+    worker_give_back_signals(&kept);
     if (status >= 0 && recorded != CADRE_OK) {
         status = recorded;
         snprintf(message, sizeof message, "%s", cadre_error_message());

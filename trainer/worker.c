@@ -75,9 +75,14 @@ static int gather_over_link(void *user, const void *mine, void *all, size_t nbyt
 
 /* ---- the core --------------------------------------------------------------------------------------------------------------- */
 
+static volatile sig_atomic_t alone; /* in the program's own process, where nobody else makes it leave */
+
 static void note_leave_request(int signal_number)
 {
-    (void)signal_number;
+    if (alone && session_leave_signal && signal_number == SIGTERM) {
+        signal(SIGTERM, SIG_DFL);
+        raise(SIGTERM);
+    }
     session_leave_signal = 1;
 }
 
@@ -113,6 +118,24 @@ void worker_take_signals(void)
     worker_prepare();
     sigaction(SIGUSR2, &(struct sigaction){.sa_handler = write_stack, .sa_flags = SA_RESTART}, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+static const int BORROWED[WORKER_SIGNALS] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE};
+
+void worker_borrow_signals(worker_signals *kept, bool is_alone)
+{
+    for (int i = 0; i < WORKER_SIGNALS; i++)
+        sigaction(BORROWED[i], NULL, &kept->was[i]);
+    session_leave_signal = 0;
+    alone = is_alone;
+    worker_take_signals();
+}
+
+void worker_give_back_signals(const worker_signals *kept)
+{
+    for (int i = 0; i < WORKER_SIGNALS; i++)
+        sigaction(BORROWED[i], &kept->was[i], NULL);
+    alone = 0;
 }
 
 /* Each rank gets its own devices before anything opens CUDA; with less than one each, neighbours share. */

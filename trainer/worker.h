@@ -5,6 +5,8 @@
 #include "cadre/trainer.h"
 #include "link.h"
 
+#include <signal.h>
+
 /** The environment by which an executed (not forked) worker knows itself. */
 #define WORKER_ENV_TRAINER "CADRE_WORKER_TRAINER" /* the trainer's run.name */
 #define WORKER_ENV_FD "CADRE_WORKER_FD"           /* a connected descriptor, or */
@@ -17,6 +19,15 @@
 void worker_prepare(void);
 /** From here on SIGUSR1 and SIGTERM mean "save and leave", SIGUSR2 "write where you are into the log". */
 void worker_take_signals(void);
+
+enum { WORKER_SIGNALS = 5 };
+/** What the program itself does about the signals that a worker takes over (and SIGINT): for workers that are the program's own process. */
+typedef struct worker_signals {
+    struct sigaction was[WORKER_SIGNALS];
+} worker_signals;
+/** Keep them and take them over; nobody has asked to leave yet. `alone`: no controller is there to do it, so a second SIGTERM ends the process. */
+void worker_borrow_signals(worker_signals *kept, bool alone);
+void worker_give_back_signals(const worker_signals *kept);
 
 #define WORKER_ENV_CALL "CADRE_WORKER_CALL" /* which call of fit in the program it belongs to, from 1 */
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -51,6 +52,11 @@ int __wrap_base_fault_hit(const char *point)
         raise(SIGSTOP);
     if (strcmp(plan.action, "exit") == 0)
         _exit(3);
+    if (strcmp(plan.action, "slow") == 0) { /* long enough for something else to happen meanwhile */
+        struct timespec left = {.tv_nsec = 400000000};
+        while (nanosleep(&left, &left) != 0 && errno == EINTR)
+            ;
+    }
     static const struct {
         const char *action;
         int value;
@@ -243,16 +249,18 @@ static void set_handlers(void)
 {
     signal(SIGINT, caught);
     signal(SIGTERM, caught);
+    signal(SIGUSR1, caught);
     signal(SIGCHLD, ways.ignore_children ? SIG_IGN : caught);
 }
 
 static bool handlers_stand(void)
 {
-    struct sigaction now[3];
+    struct sigaction now[4];
     sigaction(SIGINT, NULL, &now[0]);
     sigaction(SIGTERM, NULL, &now[1]);
     sigaction(SIGCHLD, NULL, &now[2]);
-    return now[0].sa_handler == caught && now[1].sa_handler == caught && now[2].sa_handler == (ways.ignore_children ? SIG_IGN : caught);
+    sigaction(SIGUSR1, NULL, &now[3]);
+    return now[0].sa_handler == caught && now[1].sa_handler == caught && now[3].sa_handler == caught && now[2].sa_handler == (ways.ignore_children ? SIG_IGN : caught);
 }
 
 static void read_words(job_options *options, int count, char **words)
@@ -297,8 +305,8 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < ways.repeat && status == CADRE_OK; i++)
         status = cadre_trainer_fit(&options.trainer, &result);
-   
-    if (options.out)
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (options.out && (!rank || atoi(rank) == 0))
         write_answer(options.out, status, cadre_error_message(), &result, fds);
     cadre_config_free(config);
     if (ways.thread) {

@@ -23,7 +23,8 @@ typedef struct job {
     int wait_status;
 } job;
 
-/** Start the job as run `name` with these words (separated by spaces); storage, out and final are added. */
+/** Start the job as run `name` with these words (separated by spaces); storage, out and final are added. A first word "attached=N" has mpirun start
+ *  it as N ranks. */
 job job_start(const char *name, const char *words);
 /** Wait for its end, at most `seconds`; then it is aborted and the test fails. */
 void job_wait(job *job, int seconds);
