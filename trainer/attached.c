@@ -56,6 +56,8 @@ static int check_world(const cadre_trainer *trainer, int world)
     int least = trainer->scaling.min_workers;
     if (least && world >= least && world <= wanted)
         return CADRE_OK;
+    if (least)
+        return base_error(CADRE_EINVAL, "scaling has %d to %d workers, but the program was started with %d ranks: start %d to %d", least, wanted, world, least, wanted);
     if (wanted && wanted != world)
         return base_error(CADRE_EINVAL, "scaling.num_workers is %d, but the program was started with %d ranks: start %d, or leave it 0", wanted, world, wanted);
     return CADRE_OK;

@@ -252,6 +252,40 @@ static void test_restore_at_every_position(void **state)
         }
 }
 
+/* Groups that change in the middle of epochs, with batches made ahead that nobody has had: each sample once all the same. */
+static void test_elastic(void **state)
+{
+    (void)state;
+    uint64_t random = 5;
+    for (int round = 0; round < 60; round++) {
+        source from = {.count = 100 + round};
+        int seen[200] = {0};
+        int64_t consumed = 0, left = from.count;
+        while (consumed < from.count) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            int world = 1 + (int)(random >> 33) % 5, steps = 1 + (int)(random >> 40) % 4;
+            int64_t batch_size = 1 + (int64_t)(random >> 50) % 9, next = 0;
+            for (int rank = 0; rank < world; rank++) {
+                cadre_loader_options options = {.batch_size = batch_size, .world = world, .rank = rank, .shuffle = true, .seed = 3, .prefetch = 1 + round % 4};
+                cadre_loader *loader = loader_of(&from, options);
+                cadre_batch batch;
+                restore(loader, 2, consumed);
+                assert_ok(cadre_loader_begin(loader, 2));
+                for (int i = 0; i < steps && cadre_loader_next(loader, &batch) == CADRE_OK; i++)
+                    for (int64_t k = 0; k < batch.count; k++, left--)
+                        seen[batch.indices[k]]++;
+                assert_true(rank == 0 || next == cadre_loader_consumed(loader));
+                next = cadre_loader_consumed(loader);
+                cadre_loader_free(loader);
+            }
+            consumed = next;
+            assert_int_equal(left, from.count - consumed);
+        }
+        for (int64_t i = 0; i < from.count; i++)
+            assert_int_equal(seen[i], 1);
+    }
+}
+
 static void test_restore_and_begin(void **state)
 {
     (void)state;
@@ -546,7 +580,7 @@ int main(void)
         cmocka_unit_test(test_contents),
         cmocka_unit_test(test_same_whatever_the_world),
         cmocka_unit_test(test_restore_at_every_position),
-        cmocka_unit_test(test_restore_and_begin),
+        cmocka_unit_test(test_elastic), cmocka_unit_test(test_restore_and_begin),
         cmocka_unit_test(test_state_errors),
         cmocka_unit_test(test_errors_of_get),
         cmocka_unit_test(test_stops_promptly),

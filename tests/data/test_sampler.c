@@ -148,6 +148,49 @@ static void test_parts(void **state)
         }
 }
 
+static uint64_t draw(uint64_t *random) { return (*random = *random * 6364136223846793005u + 1442695040888963407u) >> 33; }
+
+/* Groups that lose workers and grow again at any moment, in batches that divide nothing: each sample once an epoch (where the last batch is dropped,
+ * at most once, and less than one batch of those who came to the end is missing). */
+static void test_elastic(void **state)
+{
+    (void)state;
+    uint64_t random = 20;
+    for (int round = 0; round < 3000; round++) {
+        int64_t count = (int64_t)(draw(&random) % 200), indices[MAX], taken, consumed = 0, last_global = 1;
+        bool drop = draw(&random) % 4 == 0, shuffle = draw(&random) % 4 != 0, over = false;
+        int changes = (int)(draw(&random) % 12), *seen = calloc((size_t)count + 1, sizeof *seen);
+        for (int change = 0; !over; change++) {
+            int parts = 1 << draw(&random) % 3, world = 1 + (int)(draw(&random) % 7);
+            int64_t batch = parts * (1 + (int64_t)(draw(&random) % 5)), steps = change < changes ? (int64_t)(draw(&random) % 6) : INT64_MAX, next = consumed;
+            for (int rank = 0; rank < world; rank++) {
+                cadre_sampler sampler;
+                int status = CADRE_OK;
+                assert_ok(cadre_sampler_init(&sampler, count, batch, rank, world, shuffle, drop, 9));
+                sampler.parts = parts;
+                assert_ok(cadre_sampler_seek(&sampler, 4, consumed));
+                for (int64_t step = 0; step < steps && (status = cadre_sampler_next(&sampler, indices, &taken)) == CADRE_OK; step++)
+                    for (int64_t i = 0; i < taken; i++)
+                        seen[indices[i]]++;
+                assert_true(rank == 0 || (next == sampler.consumed && over == (status == CADRE_STOP))); /* they are all at the same place */
+                next = sampler.consumed;
+                over = status == CADRE_STOP;
+                cadre_sampler_done(&sampler);
+            }
+            consumed = next;
+            last_global = batch * world;
+        }
+        int64_t missing = 0;
+        for (int64_t i = 0; i < count; i++) {
+            assert_in_range(seen[i], !drop, 1);
+            missing += !seen[i];
+        }
+        assert_true(missing < last_global);
+        assert_int_equal(missing, count - consumed);
+        free(seen);
+    }
+}
+
 /* Going back and forth between epochs gives the same orders; other epochs and seeds give others. */
 static void test_epochs_and_seeds(void **state)
 {
@@ -212,7 +255,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_combination), cmocka_unit_test(test_ends_and_refusals),
-        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_parts),             cmocka_unit_test(test_elastic),
         cmocka_unit_test(test_epochs_and_seeds),  cmocka_unit_test(test_orders_are_uniform),
         cmocka_unit_test(test_known_order),
     };

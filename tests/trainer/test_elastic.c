@@ -53,6 +53,38 @@ static void grows_back(void **state)
     assert_covered("twice", 3);
 }
 
+/* A launcher cannot take back ranks that mpirun has lost, but ours starts a new mpirun with those that are left. */
+static void by_mpirun(void **state)
+{
+    (void)state;
+    job_expect("back", "workers=3 launcher=mpirun least=1 regrow=0.1 failures=2 every=1 act=cover act_step=5 act_rank=1 act_attempt=0 sleep_us=20000", "OK");
+    assert_string_equal(attempts_of("back"), "3 killed, 2 resized, 3 finished");
+    assert_covered("back", 3);
+    /* Ranks of the user's own mpirun: it ends, and the next one may have fewer or more of them. */
+    assert_int_not_equal(job_run("own", "attached=3 workers=3 least=1 failures=4 every=1 act=cover act_step=5 act_rank=1 act_attempt=0"), 0);
+    assert_int_not_equal(job_run("own", "attached=1 workers=3 least=1 failures=4 every=1 act=cover act_step=60 act_rank=0 act_attempt=1"), 0);
+    assert_int_equal(job_run("own", "attached=2 workers=3 least=1 failures=4 every=1 act=cover"), 0);
+    assert_string_equal(store_text("own", "SELECT group_concat(num_workers) FROM (SELECT * FROM cadre_attempts ORDER BY attempt)"), "3,1,2");
+    assert_covered("own", 3);
+    assert_int_not_equal(job_run("few", "attached=1 workers=3 least=2 act=cover"), 0);
+    assert_non_null(strstr(job_answer("few", "message"), "the program was started with 1 ranks: start 2 to 3"));
+}
+
+/* Many changes, at moments that fit nothing: samples and batches of 301 and 7 times the workers. */
+static void many_changes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        char name[32], words[300];
+        snprintf(name, sizeof name, "many%d", i);
+        snprintf(words, sizeof words, "workers=4 least=1 regrow=0.0%d failures=-1 every=1 epochs=4 act=cover sleep_us=4000 fault=step:%d:kill@%d", i + 4, 4 + 3 * i, i % 3);
+        job_expect(name, words, "OK");
+        assert_covered(name, 4);
+        assert_in_range(store_int(name, "SELECT count(*) FROM cadre_attempts"), 3, 200);
+        assert_true(store_int(name, "SELECT count(DISTINCT num_workers) FROM cadre_attempts") >= 2);
+    }
+}
+
 /* A resume may have another number of workers: the samples are gone through once all the same. */
 static void resumed_with_others(void **state)
 {
@@ -76,6 +108,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(shrinks, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(grows_back, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(by_mpirun, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(many_changes, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(resumed_with_others, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(refused, scratch_make, scratch_remove),
     };
