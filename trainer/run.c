@@ -481,6 +481,7 @@ json_t *run_start_message(trainer_run *run, int threads)
     message_set_int(message, "step", run->step);
     message_set_int(message, "every", run->trainer->checkpoint.every_steps);
     message_set_int(message, "behind", run->trainer->checkpoint.write_behind);
+    message_set_int(message, "sharded", run->world > 1 && run->trainer->checkpoint.sharded);
     double hang_s = run->trainer->failure.hang_timeout_s;
     if (hang_s > 0 && hang_s < 60) /* with longer ones they speak often enough */
         message_set_int(message, "hang_ms", (int64_t)ceil(1e3 * hang_s));

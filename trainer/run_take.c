@@ -138,6 +138,21 @@ static int note_recovery(trainer_run *run)
     return tracking_event(run->store, run->experiment, run->trial, "recovered", json, NULL);
 }
 
+/* A checkpoint that could not be written behind the training, which goes on: an event, and a line for who looks on. */
+static int note_unsaved(trainer_run *run, const json_t *message)
+{
+    const char *path = message_string(message, "path", "a checkpoint"), *words = message_string(message, "message", "");
+    json_t *json = json_pack("{s:s, s:s}", "path", path, "message", words);
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (!text)
+        return base_error(CADRE_ENOMEM, "out of memory for an event");
+    progress_say(&run->progress, "%s; training goes on without it", words);
+    int status = run->trial ? tracking_event(run->store, run->experiment, run->trial, "checkpoint_failed", text, NULL) : CADRE_OK;
+    free(text);
+    return status;
+}
+
 static json_t *acknowledge(const trainer_run *run, int status)
 {
     json_t *reply = message_new("ack", run->attempt);
@@ -177,6 +192,8 @@ int run_take(trainer_run *run, const json_t *message, json_t **reply)
         return tracking_attempt_backend(run->store, run->trial, run->attempt, message_string(message, "backend", ""));
     if (message_is(message, "full") && message_attempt(message) == run->attempt)
         return free_space(run, reply);
+    if (message_is(message, "unsaved") && message_attempt(message) == run->attempt && run->attempt_open)
+        return note_unsaved(run, message);
     if (!report && !checkpoint)
         return CADRE_OK;
     if (message_attempt(message) != run->attempt || !run->attempt_open)

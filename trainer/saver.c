@@ -2,19 +2,34 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "cadre/timeline.h"
-#include "trainer/state/checkpoint.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+static int write_whole(saver *saver)
+{
+    return checkpoint_write(saver->path, saver->snapshot, saver->locals, saver->meta.world, &saver->meta, &saver->info);
+}
+
+static int write_share(saver *saver)
+{
+    return checkpoint_shard_write(saver->path, saver->meta.attempt, saver->snapshot, saver->locals, &saver->file);
+}
+
+static int commit_shares(saver *saver)
+{
+    return checkpoint_shards_commit(saver->path, saver->snapshot, saver->files, &saver->meta, &saver->info);
+}
+
 static void write_now(saver *saver)
 {
     double begun = base_now();
     int64_t moment = cadre_timeline_begin();
-    saver->status = checkpoint_write(saver->path, saver->snapshot, saver->locals, saver->meta.world, &saver->meta, &saver->info);
+    saver->status = saver->work(saver);
     if (saver->status != CADRE_OK)
         snprintf(saver->message, sizeof saver->message, "%s", cadre_error_message());
     saver->write_s += base_now() - begun;
@@ -25,7 +40,9 @@ static void let_go(saver *saver)
 {
     free(saver->locals);
     free(saver->path);
+    free(saver->files);
     saver->locals = saver->path = NULL;
+    saver->files = NULL;
 }
 
 static void *write_behind(void *user)
@@ -52,25 +69,64 @@ static int start(saver *saver)
     return failed;
 }
 
-int saver_save(saver *saver, cadre_state *state, void *locals, const char *directory, int64_t number, const cadre_checkpoint_info *info, bool behind)
+static int outcome(const saver *saver) { return saver->status == CADRE_OK ? CADRE_OK : base_error(saver->status, "%s", saver->message); }
+
+/* Write, and if behind answer before it is done. */
+static int work(saver *saver, int (*what)(struct saver *saver), bool behind)
+{
+    saver->work = what;
+    saver->behind = behind;
+    if (behind && start(saver) == 0)
+        return CADRE_OK;
+    write_now(saver); /* without a thread it takes its time, and is saved all the same */
+    return behind ? CADRE_OK : outcome(saver);
+}
+
+int saver_save(saver *saver, cadre_state *state, void *locals, const saver_order *order)
 {
     double begun = base_now();
     int64_t moment = cadre_timeline_begin();
     saver->stall_s = saver->write_s = 0;
     let_go(saver);
-    snprintf(saver->name, sizeof saver->name, "checkpoint-%06lld", (long long)number);
-    saver->path = base_sprintf("%s/%s", directory, saver->name);
+    snprintf(saver->name, sizeof saver->name, "checkpoint-%06lld", (long long)order->number);
+    saver->path = base_sprintf("%s/%s", order->directory, saver->name);
     saver->locals = locals;
-    saver->meta = *info;
-    int status = saver->path ? state_snapshot_take(state, &saver->snapshot) : CADRE_ENOMEM;
-    if (status != CADRE_OK)
-        return status;
-    if (!behind || start(saver) != 0) /* without a thread it takes its time, and is saved all the same */
-        write_now(saver);
-    saver->behind = behind;
+    saver->meta = order->info;
+    saver->taken = false;
+    int status = saver->path ? CADRE_OK : CADRE_ENOMEM;
+    if (status == CADRE_OK && order->shards)
+        status = state_snapshot_take_share(state, order->rank, order->shards, &saver->snapshot);
+    else if (status == CADRE_OK)
+        status = state_snapshot_take(state, &saver->snapshot);
+    saver->taken = status == CADRE_OK;
+    if (saver->taken)
+        status = work(saver, order->shards ? write_share : write_whole, order->behind);
     saver->stall_s += base_now() - begun;
     cadre_timeline_end(moment, "checkpoint", "checkpoint");
-    return behind || saver->status == CADRE_OK ? CADRE_OK : base_error(saver->status, "%s", saver->message);
+    if (!saver->taken) {
+        saver->status = status;
+        snprintf(saver->message, sizeof saver->message, "%s", cadre_error_message());
+    }
+    return status;
+}
+
+int saver_commit(saver *saver, checkpoint_file *files, bool behind)
+{
+    double begun = base_now();
+    free(saver->files);
+    saver->files = files;
+    int status = work(saver, commit_shares, behind);
+    saver->stall_s += base_now() - begun;
+    return status;
+}
+
+void saver_drop(const saver *saver)
+{
+    char words[BASE_ERROR_MAX];
+    snprintf(words, sizeof words, "%s", cadre_error_message());
+    if (saver->path && checkpoint_shards_drop(saver->path, saver->meta.attempt) != CADRE_OK)
+        base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message()); /* the sweep of the next attempt tries again */
+    base_error(CADRE_OK, "%s", words);
 }
 
 int saver_finish(saver *saver, bool wait, bool *finished)
@@ -84,15 +140,17 @@ int saver_finish(saver *saver, bool wait, bool *finished)
     saver->running = saver->behind = false;
     saver->stall_s += base_now() - begun;
     *finished = true;
-    return saver->status == CADRE_OK ? CADRE_OK : base_error(saver->status, "%s", saver->message);
+    return outcome(saver);
 }
 
 int saver_again(saver *saver)
 {
+    if (!saver->taken)
+        return outcome(saver);
     double begun = base_now();
     write_now(saver);
     saver->stall_s += base_now() - begun;
-    return saver->status == CADRE_OK ? CADRE_OK : base_error(saver->status, "%s", saver->message);
+    return outcome(saver);
 }
 
 void saver_close(saver *saver)

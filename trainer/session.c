@@ -58,6 +58,7 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
         .step = message_int(start, "step", 0),
         .every_steps = message_int(start, "every", 0),
         .write_behind = (int)message_int(start, "behind", 0),
+        .sharded = message_int(start, "sharded", 0) != 0,
         .sync = message_int(start, "sync", 0) != 0,
         .next_checkpoint = message_int(start, "next", 1),
         .directory = base_strdup(message_string(start, "directory", ".")),
@@ -112,11 +113,7 @@ int session_gather(cadre_session *session, const void *mine, void *all, size_t n
     return cadre_all_gather(session->comm, mine, all, nbytes / 8, CADRE_INT64);
 }
 
-/*
- * One status from the statuses of all ranks: the lowest failed rank's failure, said on every rank; else CADRE_STOP when any rank has it; else
- * CADRE_OK.
- */
-static int agree_status(cadre_session *session, int status, const char *what)
+int session_agree(cadre_session *session, int status, const char *what)
 {
     int64_t mine = status, *all = base_malloc((size_t)session->world * sizeof *all);
     char own[512];
@@ -149,121 +146,14 @@ int cadre_session_restore(cadre_session *session, cadre_state *state)
     cadre_checkpoint_info info;
     state_set_rows(state, session->rows);
     int status = checkpoint_restore(session->restore, state, session->rank, session->world, &info);
-    status = agree_status(session, status, "restoring the checkpoint");
+    status = session_agree(session, status, "restoring the checkpoint");
     if (status != CADRE_OK)
         return status;
     free(session->restore);
     session->restore = NULL;
     if (info.world != session->world * session->rows && session->on_resize)
-        status = agree_status(session, session->on_resize(session, info.world, session->world, session->user), "on_resize");
+        status = session_agree(session, session->on_resize(session, info.world, session->world, session->user), "on_resize");
     return status;
-}
-
-/* ---- saving --------------------------------------------------------------------------------------------------------------- */
-
-/* Every rank's local entries, in rank order, on every rank. */
-static int gather_locals(cadre_session *session, cadre_state *state, void **all)
-{
-    size_t nbytes = state_local_nbytes(state);
-    size_t padded = (nbytes + 7) / 8 * 8;
-    unsigned char *mine = base_calloc(1, padded);
-    unsigned char *gathered = base_malloc((size_t)session->world * padded);
-    int status = mine && gathered ? state_pack_local(state, mine) : CADRE_ENOMEM;
-    status = agree_status(session, status, "saving the state");
-    if (status == CADRE_OK && padded)
-        status = session_gather(session, mine, gathered, padded);
-    if (status == CADRE_OK)
-        for (int rank = 1; rank < session->world; rank++) /* close the gaps that the padding made */
-            memmove(gathered + (size_t)rank * nbytes, gathered + (size_t)rank * padded, nbytes);
-    free(mine);
-    if (status != CADRE_OK) {
-        free(gathered);
-        return status;
-    }
-    *all = gathered;
-    return CADRE_OK;
-}
-
-static json_t *checkpoint_body(const saver *saver)
-{
-    json_t *body = json_pack("{s:s, s:s, s:I}", "path", saver->name, "hash", saver->info.hash, "nbytes", (json_int_t)saver->info.nbytes);
-    return body ? body : (base_error(CADRE_ENOMEM, "out of memory for a message"), NULL);
-}
-
-/* A full disk: the controller removes old checkpoints while it can spare any. */
-static int save_in_space_freed(cadre_session *session, int status)
-{
-    while (status == CADRE_ENOSPC) {
-        char words[BASE_ERROR_MAX];
-        snprintf(words, sizeof words, "%s", cadre_error_message());
-        json_t *message = message_new("full", session->attempt), *reply = NULL;
-        int asked = message ? session->link->send(session->link, message) : CADRE_ENOMEM;
-        if (asked == CADRE_OK)
-            asked = trainer_link_await(session->link, "freed", INT64_MAX, &reply);
-        bool freed = asked == CADRE_OK && message_int(reply, "freed", 0);
-        json_decref(message);
-        json_decref(reply);
-        if (asked != CADRE_OK)
-            return asked;
-        if (!freed)
-            return base_error(status, "%s", words);
-        status = saver_again(&session->saver);
-    }
-    return status;
-}
-
-int session_finish_saving(cadre_session *session, bool wait)
-{
-    const saver *saver = &session->saver;
-    bool finished;
-    int status = saver_finish(&session->saver, wait, &finished);
-    if (finished)
-        status = save_in_space_freed(session, status);
-    if (status != CADRE_OK || !finished)
-        return status;
-    json_t *message = message_new("checkpoint", session->attempt), *body = checkpoint_body(saver);
-    if (message && body) {
-        json_object_set(message, "checkpoint", body);
-        message_set_int(message, "behind", 1);
-        message_set_int(message, "report", saver->info.report);
-        message_set_int(message, "step", session->saving_step);
-        message_set_int(message, "stall_us", (int64_t)(1e6 * saver->stall_s));
-        message_set_int(message, "write_us", (int64_t)(1e6 * saver->write_s));
-        status = session->link->send(session->link, message);
-    } else {
-        status = CADRE_ENOMEM;
-    }
-    json_decref(body);
-    json_decref(message);
-    return status;
-}
-
-int session_save(cadre_session *session, cadre_state *state, json_t **body, bool *behind, int *written)
-{
-    void *locals = NULL;
-    *body = NULL;
-    *written = CADRE_OK;
-    state_set_rows(state, session->rows);
-    *behind = session->write_behind > 0 || (session->write_behind == 0 && state_tensor_nbytes(state) >= SAVER_BEHIND_NBYTES);
-    int status = gather_locals(session, state, &locals);
-    if (status != CADRE_OK)
-        return status;
-    if (session->rank == 0) {
-        cadre_checkpoint_info info = {.report = session->report, .attempt = session->attempt, .world = session->world};
-        *written = session_finish_saving(session, true); /* one at a time */
-        if (*written == CADRE_OK) {
-            *written = saver_save(&session->saver, state, locals, session->directory, session->next_checkpoint, &info, *behind);
-            session->saving_step = session->step;
-            locals = NULL;
-            if (!*behind)
-                *written = save_in_space_freed(session, *written);
-        }
-        if (*written == CADRE_OK && !*behind && !(*body = checkpoint_body(&session->saver)))
-            *written = CADRE_ENOMEM;
-    }
-    free(locals);
-    session->next_checkpoint++;
-    return CADRE_OK;
 }
 
 /* Rank 0 sends `message`; with `answered`, waits for what the record says to it, which all ranks then know: CADRE_OK, CADRE_STOP or a failure. */
@@ -284,7 +174,7 @@ static int record(cadre_session *session, int status, json_t *message, bool answ
         }
     }
     json_decref(message);
-    return answered ? agree_status(session, status, "the record") : status;
+    return answered ? session_agree(session, status, "the record") : status;
 }
 
 static int beat(cadre_session *session)
@@ -455,8 +345,9 @@ static int report_at(cadre_session *session, int64_t step, const cadre_metric *m
     struct report_card card = {.report = session->report + 1, .step = step};
     BASE_FAULT("report");
     int polled = session_poll(session);
+    int saved = session_finish_saving(session, false); /* in any case: the others may count on this rank in it */
     if (polled == CADRE_OK)
-        polled = session_finish_saving(session, false);
+        polled = saved;
     card.status = polled != CADRE_OK ? polled : check_metrics(metrics, &count, &card.names);
     if (card.status == CADRE_OK && session->restore)
         card.status = base_error(CADRE_ESTATE, "cadre_report: this attempt goes on from %s: call cadre_session_restore first", session->restore);
@@ -481,7 +372,7 @@ static int report_at(cadre_session *session, int64_t step, const cadre_metric *m
         (void)beat(session); /* a lost controller is noticed by the next call */
     if (state) {
         int written;
-        int saved = session_save(session, state, &body, &behind, &written);
+        saved = session_save(session, state, &body, &behind, &written);
         if (saved != CADRE_OK)
             return saved;
         status = written;

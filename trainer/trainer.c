@@ -82,6 +82,8 @@ int fit_check(const cadre_trainer *trainer)
         return base_error(CADRE_EINVAL, "checkpoint.keep is %d: give 1 or more, or 0 to keep all", trainer->checkpoint.keep);
     if (trainer->checkpoint.every_steps < 0)
         return base_error(CADRE_EINVAL, "checkpoint.every_steps is %lld: give 1 or more, or 0 for none", (long long)trainer->checkpoint.every_steps);
+    if (trainer->checkpoint.sharded < 0 || trainer->checkpoint.sharded > 1)
+        return base_error(CADRE_EINVAL, "checkpoint.sharded is %d: give 1 (each rank writes its share) or 0 (rank 0 writes all)", trainer->checkpoint.sharded);
     if (trainer->checkpoint.write_behind < -1 || trainer->checkpoint.write_behind > 1)
         return base_error(CADRE_EINVAL, "checkpoint.write_behind is %d: give 1 (behind the training), -1 (never) or 0 (large ones)", trainer->checkpoint.write_behind);
     if (!(scaling->timeout_s >= 0))

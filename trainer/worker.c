@@ -220,7 +220,7 @@ int worker_train(const cadre_trainer *trainer, const json_t *start, const cadre_
         if (status < 0 && !*cadre_error_message())
             base_error(status, "the train function returned %d (%s)", status, cadre_status_text(status));
         if (status >= 0) { /* what it saved last may still be on its way */
-            int saved = session_finish_saving(&session, true);
+            int saved = session_end_saving(&session);
             status = saved != CADRE_OK ? saved : session.agreed_to_stop ? CADRE_STOP : CADRE_OK;
         }
         link->second_hand = status < 0 && status == session.others_failure;

@@ -4,7 +4,12 @@
  *     state.safetensors   tensors and bytes; readable from Python (safetensors.torch.load_file)
  *     state.json          epoch, step, scalars, who made it, and the XXH3-128 hash of state.safetensors and of itself
  *
- * It is written under a temporary name, synced and renamed, so a directory with its final name is whole; the hashes are checked
+ * A sharded one (checkpoint.sharded), which each rank of its run wrote a part of, has in place of the first
+ *
+ *     state-00001-of-00004.safetensors, ...   each with whole tensors; row r of a local entry is a tensor of its own, "name[r]"
+ *     state.safetensors.index.json            which tensor is in which file: "weight_map", as Hugging Face's libraries have it
+ *
+ * and is read by any number of ranks, as the other is. It is written under a temporary name, synced and renamed, so a directory with its final name is whole; the hashes are checked
  * before anything is restored.
  */
 #ifndef CADRE_CHECKPOINT_H

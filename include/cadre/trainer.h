@@ -93,6 +93,8 @@ typedef struct cadre_checkpoint_config {
     int64_t every_steps;       /* cadre_step saves every so many steps; 0: it does not */
     int write_behind;          /* 1: a checkpoint is copied in memory and written while training goes on, at most one at a time; -1: training waits for it;
                                   0: behind when its tensors have a MiB and more */
+    int sharded;               /* 1: each rank copies and writes its share of the state, of about equally many bytes; read by any number of ranks
+                                  (cadre/checkpoint.h). 0, or one rank: rank 0 writes all, with every rank's local entries */
 } cadre_checkpoint_config;
 
 typedef struct cadre_trainer {

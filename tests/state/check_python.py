@@ -46,6 +46,29 @@ def read(path):
     assert record["epoch"] == 3 and record["scalars"] == {"lr": 0.1, "count": -(2 ** 63)}, record
 
 
+def read_shards(path):
+    """As a reader of such an index does it: what it knows of the files is what stands there."""
+    with open(os.path.join(path, "state.safetensors.index.json"), encoding="utf-8") as stream:
+        index = json.load(stream)
+    files = set(index["weight_map"].values())
+    assert files == {f"state-{i:05}-of-00003.safetensors" for i in (1, 2, 3)}, files
+    raw = {}
+    for file in files:
+        with open(os.path.join(path, file), "rb") as stream:
+            entries = dict(safetensors.deserialize(stream.read()))
+        assert all(index["weight_map"][name] == file for name in entries), file
+        raw |= entries
+    assert set(raw) == set(index["weight_map"])
+    assert index["metadata"]["total_size"] == sum(len(entry["data"]) for entry in raw.values())
+    for i, (name, dtype, shape) in enumerate(TENSORS):
+        entry = raw.pop(name)
+        assert (entry["dtype"], entry["shape"], bytes(entry["data"])) == (dtype, shape, expected(i)), name
+    for row in range(3):
+        local = raw.pop(f"own[{row}]")
+        assert (local["dtype"], local["shape"], bytes(local["data"])) == ("U8", [3], b"abc"), local
+    assert not raw, raw
+
+
 def write(path):
     arrays = {name: np.frombuffer(expected(i), dtype=NUMPY[dtype]).reshape(shape)
               for i, (name, dtype, shape) in enumerate(TENSORS) if dtype != "BF16"}
@@ -54,4 +77,4 @@ def write(path):
 
 
 if __name__ == "__main__":
-    {"read": read, "write": write}[sys.argv[1]](sys.argv[2])
+    {"read": read, "read_shards": read_shards, "write": write}[sys.argv[1]](sys.argv[2])

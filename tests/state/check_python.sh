@@ -10,5 +10,7 @@ work=$(mktemp -d "$build/python-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 "$sample" write "$work/checkpoint"
 "$python" "$here/check_python.py" read "$work/checkpoint"
+"$sample" shard "$work/shards"
+"$python" "$here/check_python.py" read_shards "$work/shards"
 "$python" "$here/check_python.py" write "$work/foreign.safetensors"
 "$sample" read "$work/foreign.safetensors"

@@ -1,4 +1,4 @@
-/* Our side of check_python.sh: "write PATH" makes a checkpoint, "read FILE" checks a safetensors file. Byte i of tensor
+/* Our side of check_python.sh: "write PATH" makes a checkpoint, "shard PATH" one of three files, "read FILE" checks a safetensors file. Byte i of tensor
  * t is (7 i + 31 t) mod 256. */
 #include "base/io.h"
 #include "trainer/state/checkpoint.h"
@@ -35,7 +35,26 @@ static size_t fill(int index)
     return nbytes;
 }
 
-static int write_checkpoint(const char *path)
+static int write_shards(const char *path, cadre_state *state, const void *locals)
+{
+    enum { WORLD = 3 };
+    state_snapshot *snapshots[WORLD] = {NULL};
+    checkpoint_file files[WORLD];
+    cadre_checkpoint_info meta = {.attempt = 0};
+    int status = CADRE_OK;
+    for (int rank = 0; status == CADRE_OK && rank < WORLD; rank++) {
+        status = state_snapshot_take_share(state, rank, WORLD, &snapshots[rank]);
+        if (status == CADRE_OK)
+            status = checkpoint_shard_write(path, 0, snapshots[rank], locals, &files[rank]);
+    }
+    if (status == CADRE_OK)
+        status = checkpoint_shards_commit(path, snapshots[0], files, &meta, NULL);
+    for (int rank = 0; rank < WORLD; rank++)
+        state_snapshot_free(snapshots[rank]);
+    return status;
+}
+
+static int write_checkpoint(const char *path, bool sharded)
 {
     cadre_state *state;
     double lr = 0.1;
@@ -57,7 +76,7 @@ static int write_checkpoint(const char *path)
     if (status == CADRE_OK)
         status = cadre_state_add_local(state, "own", own, 3);
     if (status == CADRE_OK)
-        status = cadre_checkpoint_save(path, state);
+        status = sharded ? write_shards(path, state, own) : cadre_checkpoint_save(path, state);
     cadre_state_free(state);
     return status;
 }
@@ -94,7 +113,7 @@ int main(int argc, char **argv)
 {
     if (argc != 3)
         return 2;
-    int status = strcmp(argv[1], "write") == 0 ? write_checkpoint(argv[2]) : read_file(argv[2]);
+    int status = strcmp(argv[1], "read") == 0 ? read_file(argv[2]) : write_checkpoint(argv[2], strcmp(argv[1], "shard") == 0);
     if (status != CADRE_OK)
         fprintf(stderr, "%s: %s\n", argv[1], cadre_error_message());
     return status != CADRE_OK;

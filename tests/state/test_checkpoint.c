@@ -322,10 +322,10 @@ static void the_record_says_what_it_is(void **state)
 static void newer_formats_are_told_from_damage(void **state)
 {
     (void)state;
-    static const char text[] = "{\"format\": \"cadre-checkpoint\", \"version\": 2}";
+    static const char text[] = "{\"format\": \"cadre-checkpoint\", \"version\": 3}";
     checkpoint_record record;
     assert_int_equal(checkpoint_record_parse_body(text, sizeof text - 1, &record), CADRE_EVERSION);
-    assert_message_has("format 2, this program reads up to 1");
+    assert_message_has("format 3, this program reads up to 2");
 }
 
 static void leftovers_are_swept(void **state)

@@ -142,6 +142,8 @@ static bool take_trainer(cadre_trainer *trainer, const char *key, char *value)
         trainer->checkpoint.score_mode = (cadre_mode)(strcmp(value, "min") == 0 ? CADRE_MIN : strcmp(value, "max") == 0 ? CADRE_MAX : atoi(value));
     else if (strcmp(key, "behind") == 0)
         trainer->checkpoint.write_behind = atoi(value);
+    else if (strcmp(key, "sharded") == 0)
+        trainer->checkpoint.sharded = atoi(value);
     else if (strcmp(key, "every") == 0)
         trainer->checkpoint.every_steps = atoll(value);
     else

@@ -19,15 +19,27 @@ enum { CHUNK = 4 << 20 /* read and hashed while it is in the cache */ };
 
 /* A checkpoint that has been checked. */
 struct reading {
+    const char *path;
     checkpoint_record record;
-    safetensors_index index;
-    unsigned char *bytes; /* of the whole tensor file; NULL when they are not kept */
+    int count;                  /* files of tensors */
+    safetensors_index *indices; /* one each */
+    unsigned char *bytes;       /* of one whole file; NULL when none is kept */
+    int held;                   /* which that is */
+};
+
+/* Where some bytes of a tensor lie. */
+struct place {
+    int file;
+    const safetensors_tensor *tensor;
+    uint64_t begin;
 };
 
 static void reading_free(struct reading *reading)
 {
+    for (int i = 0; reading->indices && i < reading->count; i++)
+        safetensors_index_free(&reading->indices[i]);
+    free(reading->indices);
     checkpoint_record_free(&reading->record);
-    safetensors_index_free(&reading->index);
     free(reading->bytes);
 }
 
@@ -50,14 +62,14 @@ static int read_record(const char *path, checkpoint_record *record)
 }
 
 /* Read the file once and hash it; `bytes` takes all of it, or one chunk after the other when it is not kept. */
-static int check_hash(int fd, const char *path, const checkpoint_record *record, unsigned char *bytes, bool keep)
+static int check_hash(int fd, const char *path, const char *name, const checkpoint_file *file, unsigned char *bytes, bool keep)
 {
     state_hash *hash;
     int status = state_hash_new(&hash);
     if (status != CADRE_OK)
         return status;
-    for (uint64_t at = 0; status == CADRE_OK && at < record->tensors_nbytes;) {
-        uint64_t left = record->tensors_nbytes - at;
+    for (uint64_t at = 0; status == CADRE_OK && at < file->nbytes;) {
+        uint64_t left = file->nbytes - at;
         size_t part = left < CHUNK ? (size_t)left : CHUNK;
         unsigned char *to = keep ? bytes + at : bytes;
         status = base_read_all(fd, to, part, path);
@@ -68,77 +80,153 @@ static int check_hash(int fd, const char *path, const checkpoint_record *record,
     char digits[STATE_HASH_TEXT];
     state_hash_text(hash, digits);
     state_hash_free(hash);
-    if (status == CADRE_OK && strcmp(digits, record->tensors_hash) != 0)
-        status = base_error(CADRE_ECORRUPT, CHECKPOINT_TENSORS " is not what was written: its hash is %s, not %s",
-                            digits, record->tensors_hash);
+    if (status == CADRE_OK && strcmp(digits, file->hash) != 0)
+        status = base_error(CADRE_ECORRUPT, "%s is not what was written: its hash is %s, not %s", name, digits, file->hash);
     return status;
 }
 
-static int read_tensors(const char *path, bool keep, struct reading *reading)
+/* Check a file against its line in the record. `bytes` (may be NULL) becomes its content, `index` (may be NULL) its tensors. */
+static int check_file(const struct reading *reading, const char *name, const checkpoint_file *file, unsigned char **bytes, safetensors_index *index)
 {
     int fd = -1;
     struct stat info;
-    uint64_t nbytes = reading->record.tensors_nbytes;
-    int status = base_open(path, O_RDONLY, 0, &fd);
-    if (status != CADRE_OK)
-        return missing_is_damage(status);
-    if (fstat(fd, &info) != 0)
+    uint64_t nbytes = file->nbytes;
+    unsigned char *buffer = NULL;
+    char *path = base_path_join(reading->path, name);
+    int status = path ? missing_is_damage(base_open(path, O_RDONLY, 0, &fd)) : CADRE_ENOMEM;
+    if (status == CADRE_OK && fstat(fd, &info) != 0)
         status = base_errno(errno, "read %s", path);
-    else if (!S_ISREG(info.st_mode) || (uint64_t)info.st_size != nbytes)
-        status = base_error(CADRE_ECORRUPT, CHECKPOINT_TENSORS " has %lld bytes, %" PRIu64 " were written",
-                            (long long)info.st_size, nbytes);
-    unsigned char *bytes = NULL;
+    else if (status == CADRE_OK && (!S_ISREG(info.st_mode) || (uint64_t)info.st_size != nbytes))
+        status = base_error(CADRE_ECORRUPT, "%s has %lld bytes, %" PRIu64 " were written", name, (long long)info.st_size, nbytes);
     if (status == CADRE_OK) {
-        bytes = base_malloc(keep || nbytes < CHUNK ? (size_t)nbytes : CHUNK);
-        status = bytes ? check_hash(fd, path, &reading->record, bytes, keep) : CADRE_ENOMEM;
+        buffer = base_malloc(bytes || nbytes < CHUNK ? (size_t)nbytes : CHUNK);
+        status = buffer ? check_hash(fd, path, name, file, buffer, bytes != NULL) : CADRE_ENOMEM;
     }
-    if (status == CADRE_OK)
-        status = keep ? safetensors_parse(bytes, (size_t)nbytes, nbytes, &reading->index)
-                      : safetensors_read(fd, path, &reading->index);
+    if (status == CADRE_OK && index)
+        status = bytes ? safetensors_parse(buffer, (size_t)nbytes, nbytes, index) : safetensors_read(fd, path, index);
     base_close(fd);
-    if (status == CADRE_OK && keep)
-        reading->bytes = bytes;
+    free(path);
+    if (status == CADRE_OK && bytes)
+        *bytes = buffer;
     else
-        free(bytes);
+        free(buffer);
     return status;
 }
 
-/* Rows of a local entry, [world, nbytes]; NULL when it is not there in that form. */
-static const safetensors_tensor *find_local(const struct reading *reading, const char *name)
+/* A sharded one is looked at file by file, and read again when its turn comes: no rank holds more than one. */
+static int check_files(struct reading *reading, bool keep)
 {
-    const safetensors_tensor *tensor = safetensors_find(&reading->index, name);
-    bool fits = tensor && checkpoint_record_is_local(&reading->record, name) && strcmp(tensor->dtype, "U8") == 0 &&
-                tensor->dims == 2 && tensor->shape[0] == reading->record.info.world;
-    return fits ? tensor : NULL;
+    const checkpoint_record *record = &reading->record;
+    char name[CHECKPOINT_NAME];
+    int count = record->shards ? record->shards : 1;
+    reading->indices = base_calloc((size_t)count, sizeof *reading->indices);
+    if (!reading->indices)
+        return CADRE_ENOMEM;
+    reading->count = count;
+    reading->held = 0;
+    int status = record->shards ? check_file(reading, CHECKPOINT_INDEX, &record->index, NULL, NULL) : CADRE_OK;
+    for (int i = 0; status == CADRE_OK && i < count; i++) {
+        checkpoint_file_name(i, record->shards, name);
+        status = check_file(reading, name, &record->files[i], keep && count == 1 ? &reading->bytes : NULL, &reading->indices[i]);
+    }
+    return status;
+}
+
+/* The bytes of a file's tensors, which are what was checked. */
+static int hold(struct reading *reading, int file)
+{
+    char name[CHECKPOINT_NAME];
+    if (reading->bytes && reading->held == file)
+        return CADRE_OK;
+    free(reading->bytes);
+    reading->bytes = NULL;
+    reading->held = file;
+    checkpoint_file_name(file, reading->record.shards, name);
+    return check_file(reading, name, &reading->record.files[file], &reading->bytes, NULL);
+}
+
+enum { ANY_FILE = -1 };
+
+static bool find_tensor(const struct reading *reading, int file, const char *name, struct place *place)
+{
+    int last = file == ANY_FILE ? reading->count - 1 : file;
+    for (int i = file == ANY_FILE ? 0 : file; i <= last; i++) {
+        place->file = i;
+        place->tensor = safetensors_find(&reading->indices[i], name);
+        if (place->tensor) {
+            place->begin = reading->indices[i].data_offset + place->tensor->begin;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A local entry's row, and its length: of [world, nbytes], or a tensor of its own. False when it is not there in that form. */
+static bool find_row(const struct reading *reading, int file, const char *name, int row, struct place *place, uint64_t *nbytes)
+{
+    char own[CHECKPOINT_ROW_NAME];
+    int dims = reading->record.shards ? 1 : 2;
+    if (strlen(name) + 16 > sizeof own)
+        return false;
+    if (reading->record.shards)
+        checkpoint_row_name(name, row, own);
+    if (!find_tensor(reading, file, reading->record.shards ? own : name, place) || strcmp(place->tensor->dtype, "U8") != 0 || place->tensor->dims != dims ||
+        (dims == 2 && place->tensor->shape[0] != reading->record.info.world))
+        return false;
+    *nbytes = (uint64_t)place->tensor->shape[dims - 1];
+    place->begin += dims == 2 ? (uint64_t)row * *nbytes : 0;
+    return true;
 }
 
 static int check_locals(const struct reading *reading)
 {
-    for (size_t i = 0; i < json_array_size(reading->record.locals); i++) {
-        const char *name = json_string_value(json_array_get(reading->record.locals, i));
-        if (!find_local(reading, name))
-            return base_error(CADRE_ECORRUPT, "the local entry \"%s\" does not have a row for each of %d ranks", name,
-                              reading->record.info.world);
+    const json_t *locals = reading->record.locals;
+    int world = reading->record.info.world;
+    for (size_t i = 0; i < json_array_size(locals); i++) {
+        const char *name = json_string_value(json_array_get(locals, i));
+        struct place place;
+        uint64_t nbytes = 0, first = 0;
+        bool fits = true;
+        for (int row = 0; fits && row < (reading->record.shards ? world : 1); row++) {
+            fits = find_row(reading, ANY_FILE, name, row, &place, &nbytes) && (row == 0 || nbytes == first);
+            first = nbytes;
+        }
+        if (!fits)
+            return base_error(CADRE_ECORRUPT, "the local entry \"%s\" does not have a row for each of %d ranks", name, world);
     }
+    return CADRE_OK;
+}
+
+static int check_names(const struct reading *reading)
+{
+    if (reading->record.shards && reading->record.info.world % reading->record.shards != 0)
+        return base_error(CADRE_ECORRUPT, "it has %d files of %d ranks", reading->record.shards, reading->record.info.world);
+    for (int i = 1; i < reading->count; i++)
+        for (size_t k = 0; k < reading->indices[i].count; k++) {
+            struct place place;
+            const char *name = reading->indices[i].tensors[k].name;
+            if (find_tensor(reading, ANY_FILE, name, &place) && place.file != i)
+                return base_error(CADRE_ECORRUPT, "the tensor \"%s\" is in two files", name);
+        }
     return CADRE_OK;
 }
 
 static int open_checkpoint(const char *path, bool keep, struct reading *out)
 {
-    struct reading reading = {0};
+    struct reading reading = {.path = path};
     struct stat info;
     if (stat(path, &info) != 0)
         return base_errno(errno, "checkpoint %s", path);
     if (!S_ISDIR(info.st_mode))
         return base_error(CADRE_ECORRUPT, "checkpoint %s: it is no directory", path);
     char *record = base_path_join(path, CHECKPOINT_RECORD);
-    char *tensors = base_path_join(path, CHECKPOINT_TENSORS);
-    int status = record && tensors ? read_record(record, &reading.record) : CADRE_ENOMEM;
+    int status = record ? read_record(record, &reading.record) : CADRE_ENOMEM;
     if (status == CADRE_OK)
-        status = read_tensors(tensors, keep, &reading);
+        status = check_files(&reading, keep);
+    if (status == CADRE_OK)
+        status = check_names(&reading);
     if (status == CADRE_OK)
         status = check_locals(&reading);
-    free(tensors);
     free(record);
     if (status != CADRE_OK) {
         reading_free(&reading);
@@ -175,11 +263,12 @@ static void print_shape(const char *dtype, int dims, const int64_t *shape, char 
 static int check_tensor(const struct reading *reading, const state_entry *entry)
 {
     char here[SHAPE_TEXT], there[SHAPE_TEXT];
-    const safetensors_tensor *tensor = safetensors_find(&reading->index, entry->name);
-    if (!tensor)
+    struct place place;
+    if (!find_tensor(reading, ANY_FILE, entry->name, &place))
         return base_error(CADRE_EMISMATCH, "it has no tensor \"%s\", which the state has", entry->name);
     bool local = checkpoint_record_is_local(&reading->record, entry->name);
     const char *dtype = state_dtype_name(entry->dtype);
+    const safetensors_tensor *tensor = place.tensor;
     if (!local && strcmp(tensor->dtype, dtype) == 0 && tensor->dims == entry->dims &&
         memcmp(tensor->shape, entry->shape, (size_t)entry->dims * sizeof *entry->shape) == 0)
         return CADRE_OK;
@@ -191,13 +280,14 @@ static int check_tensor(const struct reading *reading, const state_entry *entry)
 
 static int check_local(const struct reading *reading, const state_entry *entry, int rows)
 {
-    const safetensors_tensor *tensor = find_local(reading, entry->name);
-    if (!tensor)
+    struct place place;
+    uint64_t nbytes;
+    if (!checkpoint_record_is_local(&reading->record, entry->name) || !find_row(reading, ANY_FILE, entry->name, 0, &place, &nbytes))
         return base_error(CADRE_EMISMATCH, "it has no local entry \"%s\", which the state has", entry->name);
-    if (tensor->shape[1] * rows == entry->shape[0])
+    if (nbytes * (uint64_t)rows == entry->nbytes)
         return CADRE_OK;
-    return base_error(CADRE_EMISMATCH, "the local entry \"%s\" has %" PRId64 " bytes a rank there and %zu in the state",
-                      entry->name, tensor->shape[1], entry->nbytes / (size_t)rows);
+    return base_error(CADRE_EMISMATCH, "the local entry \"%s\" has %" PRIu64 " bytes a rank there and %zu in the state",
+                      entry->name, nbytes, entry->nbytes / (size_t)rows);
 }
 
 static int check_entry(const struct reading *reading, const state_entry *entry, int rows)
@@ -213,28 +303,61 @@ static int check_entry(const struct reading *reading, const state_entry *entry, 
                       entry->kind == STATE_INT64 ? "int64" : "double");
 }
 
-static int load_entry(const struct reading *reading, const state_entry *entry, int rank, int rows)
+/* What lies in one file: tensors go where they belong, this rank's rows to `locals`. */
+static int load_file(struct reading *reading, int file, const cadre_state *state, int rank, unsigned char *locals)
 {
-    state_scalar value;
-    const unsigned char *data = reading->bytes + reading->index.data_offset;
-    if (entry->kind == STATE_TENSOR)
-        return state_entry_load(entry, data + safetensors_find(&reading->index, entry->name)->begin);
-    if (entry->kind == STATE_LOCAL && (rank + 1) * rows > reading->record.info.world)
-        return CADRE_OK;
-    if (entry->kind == STATE_LOCAL)
-        return state_entry_load(entry, data + find_local(reading, entry->name)->begin + (size_t)rank * entry->nbytes);
-    checkpoint_record_scalar(&reading->record, entry->name, entry->kind, &value);
-    memcpy(entry->data, &value, sizeof value);
-    return CADRE_OK;
+    int rows = state_rows(state), status = CADRE_OK;
+    for (int i = 0; status == CADRE_OK && i < state->impl->count; i++) {
+        const state_entry *entry = &state->impl->entries[i];
+        struct place place;
+        uint64_t nbytes;
+        if (entry->kind == STATE_TENSOR && find_tensor(reading, file, entry->name, &place)) {
+            status = hold(reading, file);
+            if (status == CADRE_OK)
+                status = state_entry_load(entry, reading->bytes + place.begin);
+        }
+        for (int row = rank * rows; entry->kind == STATE_LOCAL && status == CADRE_OK && row < (rank + 1) * rows; row++) {
+            if (row >= reading->record.info.world || !find_row(reading, file, entry->name, row, &place, &nbytes))
+                continue;
+            status = hold(reading, file);
+            if (status == CADRE_OK)
+                memcpy(locals + (size_t)(row - rank * rows) * nbytes, reading->bytes + place.begin, nbytes);
+        }
+        locals += entry->kind == STATE_LOCAL ? entry->nbytes : 0;
+    }
+    return status;
 }
 
-static int load_all(const struct reading *reading, cadre_state *state, int rank)
+static int load_entries(struct reading *reading, cadre_state *state, int rank)
+{
+    bool was_there = (rank + 1) * state_rows(state) <= reading->record.info.world;
+    unsigned char *locals = base_malloc(state_local_nbytes(state));
+    int status = locals ? CADRE_OK : CADRE_ENOMEM;
+    for (int file = 0; status == CADRE_OK && file < reading->count; file++)
+        status = load_file(reading, file, state, rank, locals);
+    const unsigned char *at = locals;
+    for (int i = 0; status == CADRE_OK && i < state->impl->count; i++) {
+        const state_entry *entry = &state->impl->entries[i];
+        state_scalar value;
+        if (entry->kind == STATE_LOCAL) {
+            status = was_there ? state_entry_load(entry, at) : CADRE_OK;
+            at += entry->nbytes;
+        } else if (entry->kind != STATE_TENSOR) {
+            checkpoint_record_scalar(&reading->record, entry->name, entry->kind, &value);
+            memcpy(entry->data, &value, sizeof value);
+        }
+    }
+    free(locals);
+    return status;
+}
+
+static int load_all(struct reading *reading, cadre_state *state, int rank)
 {
     int status = CADRE_OK;
     for (int i = 0; status == CADRE_OK && i < state->impl->count; i++)
         status = check_entry(reading, &state->impl->entries[i], state_rows(state));
-    for (int i = 0; status == CADRE_OK && i < state->impl->count; i++)
-        status = load_entry(reading, &state->impl->entries[i], rank, state_rows(state));
+    if (status == CADRE_OK)
+        status = load_entries(reading, state, rank);
     if (status == CADRE_OK) {
         state->epoch = reading->record.info.epoch;
         state->step = reading->record.info.step;

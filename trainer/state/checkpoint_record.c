@@ -50,16 +50,39 @@ static bool real_from_json(const json_t *json, double *out)
     return true;
 }
 
+static json_t *file_to_json(const checkpoint_file *file)
+{
+    return json_pack("{s:I, s:s}", "nbytes", (json_int_t)file->nbytes, "xxh3_128", file->hash);
+}
+
+/* {"state-00001-of-00002.safetensors": {"nbytes": ..., "xxh3_128": ...}, ...}: all that the record vouches for. */
+static json_t *files_to_json(const checkpoint_record *record)
+{
+    json_t *files = json_object();
+    bool whole = files != NULL;
+    for (int i = 0; whole && i < record->shards; i++) {
+        char name[CHECKPOINT_NAME];
+        checkpoint_file_name(i, record->shards, name);
+        whole = json_object_set_new(files, name, file_to_json(&record->files[i])) == 0;
+    }
+    if (!whole || json_object_set_new(files, CHECKPOINT_INDEX, file_to_json(&record->index)) != 0) {
+        json_decref(files);
+        return NULL;
+    }
+    return files;
+}
+
 static json_t *record_to_json(const checkpoint_record *record, json_t *scalars, json_t *locals)
 {
     char made[BASE_UTC_TEXT];
     base_utc_format(base_utc_us(), made);
     const cadre_checkpoint_info *info = &record->info;
-    return json_pack("{s:s, s:i, s:s, s:I, s:I, s:I, s:i, s:i, s:o, s:o, s:{s:I, s:s}, s:s}", "format", format_name,
-                     "version", (int)CHECKPOINT_VERSION, "made", made, "epoch", (json_int_t)info->epoch, "step",
+    bool sharded = record->shards > 0;
+    return json_pack("{s:s, s:i, s:s, s:I, s:I, s:I, s:i, s:i, s:o, s:o, s:o, s:s}", "format", format_name,
+                     "version", sharded ? 2 : 1, "made", made, "epoch", (json_int_t)info->epoch, "step",
                      (json_int_t)info->step, "report", (json_int_t)info->report, "attempt", info->attempt, "world",
-                     info->world, "scalars", scalars, "locals", locals, CHECKPOINT_TENSORS, "nbytes",
-                     (json_int_t)record->tensors_nbytes, "xxh3_128", record->tensors_hash, "hash", "");
+                     info->world, "scalars", scalars, "locals", locals, sharded ? "files" : CHECKPOINT_TENSORS,
+                     sharded ? files_to_json(record) : file_to_json(record->files), "hash", "");
 }
 
 static int render_unhashed(const checkpoint_record *record, const state_snapshot *snapshot, base_buffer *out)
@@ -158,18 +181,50 @@ static bool all_are_strings(const json_t *list)
     return json_is_array(list);
 }
 
+static bool get_file(const json_t *of, const char *name, checkpoint_file *file, int64_t *total)
+{
+    const json_t *json = json_object_get(of, name);
+    const char *hash = json_string_value(json_object_get(json, "xxh3_128"));
+    int64_t nbytes;
+    if (!get_integer(json, "nbytes", 0, INT64_MAX / 2, &nbytes) || !hash || strlen(hash) != HASH_DIGITS ||
+        __builtin_add_overflow(*total, nbytes, total) || *total > INT64_MAX / 2)
+        return false;
+    file->nbytes = (uint64_t)nbytes;
+    memcpy(file->hash, hash, STATE_HASH_TEXT);
+    return true;
+}
+
+/* One file, or shards and their index. */
+static int read_files(const json_t *root, checkpoint_record *record)
+{
+    const json_t *files = json_object_get(root, "files");
+    size_t count = json_object_size(files);
+    if (files && (count < 2 || count - 1 > CHECKPOINT_WORLD_LIMIT))
+        return base_error(CADRE_ECORRUPT, "its list of files is not what it should be");
+    record->shards = files ? (int)count - 1 : 0;
+    record->files = base_calloc(files ? count - 1 : 1, sizeof *record->files);
+    if (!record->files)
+        return CADRE_ENOMEM;
+    bool whole = files ? get_file(files, CHECKPOINT_INDEX, &record->index, &record->info.nbytes)
+                       : get_file(root, CHECKPOINT_TENSORS, record->files, &record->info.nbytes);
+    for (int i = 0; whole && i < record->shards; i++) {
+        char name[CHECKPOINT_NAME];
+        checkpoint_file_name(i, record->shards, name);
+        whole = get_file(files, name, &record->files[i], &record->info.nbytes);
+    }
+    return whole ? CADRE_OK : base_error(CADRE_ECORRUPT, "a file is missing in its list, or not described as it should be");
+}
+
 static int read_fields(json_t *root, checkpoint_record *record)
 {
     const char *format = json_string_value(json_object_get(root, "format"));
-    int64_t version, attempt, world, tensors_nbytes;
+    int64_t version, attempt, world;
     if (!format || strcmp(format, format_name) != 0 || !get_integer(root, "version", 1, INT64_MAX, &version))
         return base_error(CADRE_ECORRUPT, "it is no record of a checkpoint");
     if (version > CHECKPOINT_VERSION)
         return base_error(CADRE_EVERSION, "it has format %lld, this program reads up to %d: use a newer one",
                           (long long)version, CHECKPOINT_VERSION);
     cadre_checkpoint_info *info = &record->info;
-    const json_t *tensors = json_object_get(root, CHECKPOINT_TENSORS);
-    const char *hash = json_string_value(json_object_get(tensors, "xxh3_128"));
     record->scalars = json_object_get(root, "scalars");
     record->locals = json_object_get(root, "locals");
     if (!get_integer(root, "epoch", INT64_MIN, INT64_MAX, &info->epoch) ||
@@ -177,15 +232,11 @@ static int read_fields(json_t *root, checkpoint_record *record)
         !get_integer(root, "report", INT64_MIN, INT64_MAX, &info->report) ||
         !get_integer(root, "attempt", INT_MIN, INT_MAX, &attempt) ||
         !get_integer(root, "world", 1, CHECKPOINT_WORLD_LIMIT, &world) ||
-        !get_integer(tensors, "nbytes", 0, INT64_MAX / 2, &tensors_nbytes) || !hash || strlen(hash) != HASH_DIGITS ||
         !scalars_are_numbers(record->scalars) || !all_are_strings(record->locals))
         return base_error(CADRE_ECORRUPT, "a field is missing or not what it should be");
     info->attempt = (int)attempt;
     info->world = (int)world;
-    record->tensors_nbytes = (uint64_t)tensors_nbytes;
-    info->nbytes = tensors_nbytes;
-    memcpy(record->tensors_hash, hash, STATE_HASH_TEXT);
-    return CADRE_OK;
+    return read_files(root, record);
 }
 
 int checkpoint_record_parse_body(const char *text, size_t nbytes, checkpoint_record *out)
@@ -199,7 +250,7 @@ int checkpoint_record_parse_body(const char *text, size_t nbytes, checkpoint_rec
     checkpoint_record record = {.root = root};
     int status = read_fields(root, &record);
     if (status != CADRE_OK) {
-        json_decref(root);
+        checkpoint_record_free(&record);
         return status;
     }
     record.info.nbytes += (int64_t)nbytes;
@@ -233,6 +284,7 @@ void checkpoint_record_free(checkpoint_record *record)
     if (!record)
         return;
     json_decref(record->root);
+    free(record->files);
     *record = (checkpoint_record){0};
 }
 

@@ -5,7 +5,6 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
-#include "hash.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,157 +14,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHUNK = 4 << 20 /* written while the hash still has it in the cache */ };
-
-/* A file being written and hashed at once. */
-struct output {
-    int fd;
-    const char *path;
-    state_hash *hash;
-    uint64_t nbytes;
-    uint64_t fault_at; /* "checkpoint_write" strikes when so many bytes are written */
-};
-
-static int pass_middle(const struct output *output)
+int checkpoint_text_write(const char *path, const base_buffer *text)
 {
-    int fault = BASE_FAULT("checkpoint_write");
-    return fault ? base_errno(fault > 0 ? fault : EIO, "write %s", output->path) : CADRE_OK;
-}
-
-static int put(struct output *output, const void *bytes, size_t nbytes)
-{
-    const unsigned char *next = bytes;
-    while (nbytes) {
-        size_t part = nbytes < CHUNK ? nbytes : CHUNK;
-        if (output->nbytes < output->fault_at && part > output->fault_at - output->nbytes)
-            part = (size_t)(output->fault_at - output->nbytes);
-        int status = base_write_all(output->fd, next, part, output->path);
-        if (status != CADRE_OK)
-            return status;
-        state_hash_update(output->hash, next, part);
-        output->nbytes += part;
-        next += part;
-        nbytes -= part;
-        if (output->nbytes == output->fault_at)
-            status = pass_middle(output);
-        if (status != CADRE_OK)
-            return status;
-    }
-    return CADRE_OK;
-}
-
-static int build_header(const state_snapshot *snapshot, int world, base_buffer *header, uint64_t *data_nbytes)
-{
-    static const char *const metadata[] = {"format", "pt", "writer", "cadre", NULL};
-    safetensors_tensor *tensors = base_calloc((size_t)snapshot->count, sizeof *tensors);
-    if (!tensors)
-        return CADRE_ENOMEM;
-    size_t count = 0;
-    uint64_t at = 0;
-    int status = CADRE_OK;
-    for (int i = 0; status == CADRE_OK && i < snapshot->count; i++) {
-        const state_entry *entry = &snapshot->entries[i];
-        if (entry->kind != STATE_TENSOR && entry->kind != STATE_LOCAL)
-            continue;
-        safetensors_tensor *tensor = &tensors[count++];
-        uint64_t nbytes = entry->nbytes;
-        *tensor = (safetensors_tensor){.name = entry->name, .dtype = state_dtype_name(entry->dtype), .begin = at};
-        tensor->dims = entry->dims;
-        memcpy(tensor->shape, entry->shape, sizeof entry->shape);
-        if (entry->kind == STATE_LOCAL) {
-            tensor->dims = 2;
-            int rows = snapshot->rows > 1 ? snapshot->rows : 1;
-            tensor->shape[0] = (int64_t)world * rows;
-            tensor->shape[1] = (int64_t)entry->nbytes / rows;
-            if (entry->nbytes % (size_t)rows)
-                status = base_error(CADRE_EINVAL, "the local entry \"%s\" has %zu bytes, not the same for each of %d workers", entry->name, entry->nbytes, rows);
-            if (__builtin_mul_overflow(nbytes, (uint64_t)world, &nbytes))
-                nbytes = UINT64_MAX;
-        }
-        if (__builtin_add_overflow(at, nbytes, &at) || at > INT64_MAX / 2)
-            status = base_error(CADRE_EINVAL, "the state is larger than any file");
-        tensor->end = at;
-    }
+    int fd = -1;
+    int status = base_open(path, O_WRONLY | O_CREAT | O_EXCL, 0666, &fd);
     if (status == CADRE_OK)
-        status = safetensors_header(tensors, count, metadata, header);
-    free(tensors);
-    *data_nbytes = at;
-    return status;
-}
-
-/* A local entry's rows: rank after rank, each out of that rank's packed bytes. */
-static int put_locals(struct output *output, const state_snapshot *snapshot, const unsigned char *locals, int world)
-{
-    size_t stride = 0, at = 0;
-    for (int i = 0; i < snapshot->count; i++)
-        if (snapshot->entries[i].kind == STATE_LOCAL)
-            stride += snapshot->entries[i].nbytes;
-    for (int i = 0; i < snapshot->count; i++) {
-        const state_entry *entry = &snapshot->entries[i];
-        if (entry->kind != STATE_LOCAL || entry->nbytes == 0)
-            continue;
-        if (!locals)
-            return base_error(CADRE_EINVAL, "the bytes of the local entry \"%s\" were not given", entry->name);
-        for (int rank = 0; rank < world; rank++) {
-            int status = put(output, locals + (size_t)rank * stride + at, entry->nbytes);
-            if (status != CADRE_OK)
-                return status;
-        }
-        at += entry->nbytes;
-    }
-    return CADRE_OK;
-}
-
-static int write_tensors(const char *path, const state_snapshot *snapshot, const void *locals, int world,
-                         checkpoint_record *record)
-{
-    struct output output = {.fd = -1, .path = path};
-    base_buffer header = {0};
-    uint64_t data_nbytes = 0;
-    int status = build_header(snapshot, world, &header, &data_nbytes);
+        status = base_write_all(fd, text->data, text->length, path);
     if (status == CADRE_OK)
-        status = state_hash_new(&output.hash);
-    if (status == CADRE_OK)
-        status = base_open(path, O_WRONLY | O_CREAT | O_EXCL, 0666, &output.fd);
-    if (status == CADRE_OK) {
-        output.fault_at = header.length + data_nbytes / 2;
-        status = put(&output, header.data, header.length);
-    }
-    if (status == CADRE_OK)
-        status = put(&output, snapshot->data, snapshot->nbytes);
-    if (status == CADRE_OK)
-        status = put_locals(&output, snapshot, locals, world);
-    if (status == CADRE_OK)
-        status = base_fsync(output.fd, path);
-    if (status == CADRE_OK) {
-        state_hash_text(output.hash, record->tensors_hash);
-        record->tensors_nbytes = output.nbytes;
-        record->info.nbytes = (int64_t)output.nbytes;
-    }
-    base_close(output.fd);
-    state_hash_free(output.hash);
-    base_buffer_free(&header);
+        status = base_fsync(fd, path);
+    base_close(fd);
     return status;
 }
 
 static int write_record(const char *path, const state_snapshot *snapshot, checkpoint_record *record)
 {
     base_buffer text = {0};
-    int fd = -1;
     int status = checkpoint_record_render(record, snapshot, &text);
     if (status == CADRE_OK)
-        status = base_open(path, O_WRONLY | O_CREAT | O_EXCL, 0666, &fd);
-    if (status == CADRE_OK)
-        status = base_write_all(fd, text.data, text.length, path);
-    if (status == CADRE_OK)
-        status = base_fsync(fd, path);
-    base_close(fd);
+        status = checkpoint_text_write(path, &text);
     base_buffer_free(&text);
     return status;
 }
 
-/* The directory that holds `path`, in a new string. */
-static char *parent_of(const char *path)
+char *checkpoint_parent(const char *path)
 {
     const char *slash = strrchr(path, '/');
     if (!slash)
@@ -175,16 +46,15 @@ static char *parent_of(const char *path)
     return base_sprintf("%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-/* Make `path` and what is missing above it, each synced into its parent: a checkpoint is not durable in a directory
- * that is not. */
-static int make_durable_directory(const char *path)
+/* A checkpoint is not durable in a directory that is not. */
+int checkpoint_make_durable(const char *path)
 {
     if (base_exists(path))
         return CADRE_OK;
-    char *parent = parent_of(path);
+    char *parent = checkpoint_parent(path);
     if (!parent)
         return CADRE_ENOMEM;
-    int status = make_durable_directory(parent);
+    int status = checkpoint_make_durable(parent);
     if (status == CADRE_OK)
         status = base_mkdirs(path, 0777);
     if (status == CADRE_OK)
@@ -202,9 +72,11 @@ static int fill(const char *directory, const state_snapshot *snapshot, const voi
     if (status == CADRE_OK)
         status = base_mkdirs(directory, 0777);
     if (status == CADRE_OK)
-        status = write_tensors(tensors, snapshot, locals, world, record);
-    if (status == CADRE_OK)
+        status = checkpoint_tensors_write(tensors, snapshot, locals, world, record->files);
+    if (status == CADRE_OK) {
+        record->info.nbytes = (int64_t)record->files->nbytes;
         status = write_record(text, snapshot, record);
+    }
     if (status == CADRE_OK)
         status = base_fsync_dir(directory);
     free(text);
@@ -212,8 +84,7 @@ static int fill(const char *directory, const state_snapshot *snapshot, const voi
     return status;
 }
 
-/* Give the directory its name and make that last. When it fails neither name is left. */
-static int publish(const char *temporary, const char *path, const char *parent)
+int checkpoint_publish(const char *temporary, const char *path, const char *parent)
 {
     int status = base_rename(temporary, path);
     if (status != CADRE_OK)
@@ -231,13 +102,13 @@ static int write_beside(const char *path, const state_snapshot *snapshot, const 
     struct stat info;
     if (lstat(path, &info) == 0)
         return base_error(CADRE_EEXIST, "something of that name is there already");
-    char *parent = parent_of(path);
+    char *parent = checkpoint_parent(path);
     char *temporary = base_sprintf("%s.tmp-%ld", path, (long)getpid());
-    int status = parent && temporary ? make_durable_directory(parent) : CADRE_ENOMEM;
+    int status = parent && temporary ? checkpoint_make_durable(parent) : CADRE_ENOMEM;
     if (status == CADRE_OK) {
         status = fill(temporary, snapshot, locals, world, record);
         if (status == CADRE_OK)
-            status = publish(temporary, path, parent);
+            status = checkpoint_publish(temporary, path, parent);
         if (status != CADRE_OK) {
             char cause[BASE_ERROR_MAX];
             memcpy(cause, cadre_error_message(), strlen(cadre_error_message()) + 1);
@@ -250,13 +121,21 @@ static int write_beside(const char *path, const state_snapshot *snapshot, const 
     return status;
 }
 
+int checkpoint_failed(int status, const char *path)
+{
+    if (status == CADRE_ENOSPC)
+        return base_error(status, "checkpoint %s: no space left: free some or lower checkpoint.keep", path);
+    return base_wrap(status, "checkpoint %s", path);
+}
+
 int checkpoint_write(const char *path, const state_snapshot *snapshot, const void *locals, int world,
                      const cadre_checkpoint_info *meta, cadre_checkpoint_info *out)
 {
-    if (!path || !*path || !snapshot || world < 1 || world > CHECKPOINT_WORLD_LIMIT)
+    if (!path || !*path || !snapshot || snapshot->shards || world < 1 || world > CHECKPOINT_WORLD_LIMIT)
         return base_error(CADRE_EINVAL, "a checkpoint needs a path, a snapshot and 1 to %d ranks",
                           CHECKPOINT_WORLD_LIMIT);
-    checkpoint_record record = {.info = {.epoch = snapshot->epoch, .step = snapshot->step, .world = world * (snapshot->rows > 1 ? snapshot->rows : 1)}};
+    checkpoint_file file = {0};
+    checkpoint_record record = {.files = &file, .info = {.epoch = snapshot->epoch, .step = snapshot->step, .world = world * (snapshot->rows > 1 ? snapshot->rows : 1)}};
     if (meta) {
         record.info.report = meta->report;
         record.info.attempt = meta->attempt;
@@ -268,10 +147,8 @@ int checkpoint_write(const char *path, const state_snapshot *snapshot, const voi
         trimmed[length - 1] = '\0';
     int status = write_beside(trimmed, snapshot, locals, world, &record);
     free(trimmed);
-    if (status == CADRE_ENOSPC)
-        return base_error(status, "checkpoint %s: no space left: free some or lower checkpoint.keep", path);
     if (status != CADRE_OK)
-        return base_wrap(status, "checkpoint %s", path);
+        return checkpoint_failed(status, path);
     if (out)
         *out = record.info;
     return CADRE_OK;

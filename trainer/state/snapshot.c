@@ -56,11 +56,50 @@ static int copy_entries(const struct cadre_state_impl *impl, state_snapshot *sna
     return CADRE_OK;
 }
 
+static bool is_own(const state_snapshot *snapshot, const state_entry *entry)
+{
+    return entry->kind == STATE_TENSOR && entry->shard == snapshot->shard;
+}
+
+/* By falling size; equal ones in their order, so that all ranks find the same. */
+static int by_size(const void *left, const void *right)
+{
+    const state_entry *a = *(state_entry *const *)left, *b = *(state_entry *const *)right;
+    return a->nbytes != b->nbytes ? (a->nbytes < b->nbytes ? 1 : -1) : a < b ? -1 : a > b;
+}
+
+static int share_out(state_snapshot *snapshot)
+{
+    int count = 0, shards = snapshot->shards;
+    for (int i = 0; i < snapshot->count; i++)
+        snapshot->entries[i].shard = 0;
+    if (shards <= 1)
+        return CADRE_OK;
+    state_entry **tensors = base_calloc((size_t)snapshot->count, sizeof *tensors);
+    uint64_t *loads = base_calloc((size_t)shards, sizeof *loads);
+    int status = tensors && loads ? CADRE_OK : CADRE_ENOMEM;
+    for (int i = 0; status == CADRE_OK && i < snapshot->count; i++)
+        if (snapshot->entries[i].kind == STATE_TENSOR)
+            tensors[count++] = &snapshot->entries[i];
+    if (status == CADRE_OK && count)
+        qsort(tensors, (size_t)count, sizeof *tensors, by_size);
+    for (int i = 0; status == CADRE_OK && i < count; i++) {
+        int least = 0;
+        for (int shard = 1; shard < shards; shard++)
+            least = loads[shard] < loads[least] ? shard : least;
+        tensors[i]->shard = least;
+        loads[least] += tensors[i]->nbytes;
+    }
+    free(tensors);
+    free(loads);
+    return status;
+}
+
 static int make_room(state_snapshot *snapshot)
 {
     size_t nbytes = 0;
     for (int i = 0; i < snapshot->count; i++)
-        if (snapshot->entries[i].kind == STATE_TENSOR &&
+        if (is_own(snapshot, &snapshot->entries[i]) &&
             __builtin_add_overflow(nbytes, snapshot->entries[i].nbytes, &nbytes))
             return base_error(CADRE_ENOMEM, "the state is larger than any memory");
     if (nbytes > snapshot->capacity || !snapshot->data) {
@@ -76,35 +115,40 @@ static int make_room(state_snapshot *snapshot)
 }
 
 /* Copy one entry's content to `at`, and cut the copy off from the program. */
-static int take_entry(state_entry *entry, unsigned char *at)
+static int take_entry(state_entry *entry, bool own, unsigned char *at)
 {
     int status = CADRE_OK;
-    if (entry->kind == STATE_TENSOR)
+    if (own)
         status = state_entry_save(entry, at);
     else if (entry->kind == STATE_INT64)
         memcpy(&entry->value.integer, entry->data, sizeof entry->value.integer);
     else if (entry->kind == STATE_DOUBLE)
         memcpy(&entry->value.real, entry->data, sizeof entry->value.real);
-    entry->data = entry->kind == STATE_TENSOR ? at : NULL;
+    entry->data = own ? at : NULL;
     entry->source = (cadre_state_source){0};
     return status;
 }
 
-int state_snapshot_take(cadre_state *state, state_snapshot **inout)
+static int take(cadre_state *state, int rank, int world, state_snapshot **inout)
 {
     if (!state)
         return base_error(CADRE_EINVAL, "a snapshot needs a state");
     state_snapshot *snapshot = *inout ? *inout : base_calloc(1, sizeof *snapshot);
     if (!snapshot)
         return CADRE_ENOMEM;
+    snapshot->shard = rank;
+    snapshot->shards = world;
     int status = copy_entries(state->impl, snapshot);
+    if (status == CADRE_OK)
+        status = share_out(snapshot);
     if (status == CADRE_OK)
         status = make_room(snapshot);
     unsigned char *at = snapshot->data;
     for (int i = 0; status == CADRE_OK && i < snapshot->count; i++) {
         state_entry *entry = &snapshot->entries[i];
-        status = take_entry(entry, at);
-        at += entry->kind == STATE_TENSOR ? entry->nbytes : 0;
+        bool own = is_own(snapshot, entry);
+        status = take_entry(entry, own, at);
+        at += own ? entry->nbytes : 0;
     }
     if (status != CADRE_OK) {
         if (!*inout)
@@ -116,6 +160,15 @@ int state_snapshot_take(cadre_state *state, state_snapshot **inout)
     snapshot->step = state->step;
     *inout = snapshot;
     return CADRE_OK;
+}
+
+int state_snapshot_take(cadre_state *state, state_snapshot **snapshot) { return take(state, 0, 0, snapshot); }
+
+int state_snapshot_take_share(cadre_state *state, int rank, int world, state_snapshot **snapshot)
+{
+    if (rank < 0 || rank >= world)
+        return base_error(CADRE_EINVAL, "a share needs a rank within its world");
+    return take(state, rank, world, snapshot);
 }
 
 static size_t nbytes_of(const cadre_state *state, state_kind kind)

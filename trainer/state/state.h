@@ -23,6 +23,7 @@ typedef struct state_entry {
     void *data;                /* the program's memory; NULL when there is a source (source.save is set) */
     cadre_state_source source; /* zeros when there is memory */
     state_scalar value;        /* of a scalar, in a snapshot only */
+    int shard;                 /* of a tensor, in a snapshot only: the rank that has it; 0 when one has all */
 } state_entry;
 
 struct cadre_state_impl {
@@ -38,6 +39,7 @@ struct cadre_state_impl {
 typedef struct state_snapshot {
     int64_t epoch, step;
     int rows; /* of a local entry on each rank */
+    int shard, shards; /* the share of rank `shard` of so many: `data` has its tensors alone; 0: all */
     state_entry *entries; /* names owned; data borrowed from the buffer below */
     int count;
     unsigned char *data;
@@ -52,6 +54,11 @@ typedef struct state_snapshot {
  * `*snapshot` is unusable except for another taking or freeing.
  */
 int state_snapshot_take(cadre_state *state, state_snapshot **snapshot);
+/**
+ * The same for rank `rank` of `world`, of the tensors that are its share. Shares are whole tensors, about equally many bytes each (the largest first,
+ * each to who has least so far: Graham, "Bounds on Multiprocessing Timing Anomalies", 1969, section 5); equal states give equal shares.
+ */
+int state_snapshot_take_share(cadre_state *state, int rank, int world, state_snapshot **snapshot);
 void state_snapshot_free(state_snapshot *snapshot);
 
 /** A rank stands for so many workers: each local entry has a row of equal length for each of them, one after the other. */
