@@ -16,21 +16,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Every rank's local entries, in rank order, on every rank. */
+/* Of each rank's bytes so many at a time: what a rank other than 0 needs of memory meanwhile is that, not what all have. */
+enum { GATHER_NBYTES = 1 << 20 };
+
+static int gather_pieces(cadre_session *session, const unsigned char *mine, unsigned char *piece, size_t nbytes, unsigned char *all)
+{
+    int status = CADRE_OK;
+    for (size_t at = 0; status == CADRE_OK && at < nbytes; at += GATHER_NBYTES) {
+        size_t part = nbytes - at < GATHER_NBYTES ? nbytes - at : GATHER_NBYTES, padded = (part + 7) / 8 * 8;
+        status = session_gather(session, mine + at, piece, padded);
+        for (int rank = 0; status == CADRE_OK && all && rank < session->world; rank++)
+            memcpy(all + (size_t)rank * nbytes + at, piece + (size_t)rank * padded, part);
+    }
+    return status;
+}
+
+/* Every rank's local entries, in rank order, on rank 0; NULL on the others. */
 static int gather_locals(cadre_session *session, cadre_state *state, void **all)
 {
-    size_t nbytes = state_local_nbytes(state);
-    size_t padded = (nbytes + 7) / 8 * 8;
-    unsigned char *mine = base_calloc(1, padded);
-    unsigned char *gathered = base_malloc((size_t)session->world * padded);
-    int status = mine && gathered ? state_pack_local(state, mine) : CADRE_ENOMEM;
+    size_t nbytes = state_local_nbytes(state), world = (size_t)session->world;
+    size_t piece_nbytes = nbytes < GATHER_NBYTES ? (nbytes + 7) / 8 * 8 : GATHER_NBYTES;
+    unsigned char *mine = base_calloc(1, (nbytes + 7) / 8 * 8), *piece = base_malloc(world * piece_nbytes);
+    unsigned char *gathered = session->rank == 0 ? base_malloc(world * nbytes) : NULL;
+    int status = mine && piece && (gathered || session->rank != 0) ? state_pack_local(state, mine) : CADRE_ENOMEM;
     status = session_agree(session, status, "saving the state");
-    if (status == CADRE_OK && padded)
-        status = session_gather(session, mine, gathered, padded);
     if (status == CADRE_OK)
-        for (int rank = 1; rank < session->world; rank++) /* close the gaps that the padding made */
-            memmove(gathered + (size_t)rank * nbytes, gathered + (size_t)rank * padded, nbytes);
+        status = gather_pieces(session, mine, piece, nbytes, gathered);
     free(mine);
+    free(piece);
     if (status != CADRE_OK) {
         free(gathered);
         return status;

@@ -22,6 +22,7 @@ enum { CONTROLLER = -2 };
 
 static struct {
     char point[48], action[16];
+    bool on; /* "+" behind the action: from then on each time */
     int at, rank, passed, own_rank;
     const char *marker; /* who can remove this file strikes; NULL: each time */
 } plan = {.rank = -1, .own_rank = -1};
@@ -40,8 +41,10 @@ int __wrap_base_fault_hit(const char *point)
         return 0;
     if (plan.marker && unlink(plan.marker) != 0)
         return 0;
-    if (!plan.marker && plan.passed > plan.at)
+    if (!plan.marker && !plan.on && plan.passed > plan.at)
         return 0;
+    if (strcmp(plan.action, "slow") == 0)
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
     if (strcmp(plan.action, "kill") == 0)
         raise(SIGKILL);
     if (strcmp(plan.action, "segv") == 0) {
@@ -67,11 +70,15 @@ int __wrap_base_fault_hit(const char *point)
     return 0;
 }
 
-/* "point:N:action[@rank]", rank -2 being the controller */
+/* "point:N:action[+][@rank]", rank -2 being the controller */
 static void make_plan(const char *text)
 {
     if (sscanf(text, "%47[^:]:%d:%15[^@]@%d", plan.point, &plan.at, plan.action, &plan.rank) < 3)
         abort();
+    char *plus = strchr(plan.action, '+');
+    if (plus)
+        *plus = '\0';
+    plan.on = plus != NULL;
     base_fault_armed = true;
 }
 

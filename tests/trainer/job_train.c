@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -108,6 +109,14 @@ static int act_at_step(const job_options *options, cadre_session *session)
     if (acts(options, session, "helper") && fork() == 0) {
         for (;;)
             pause_us(1000000);
+    }
+    if (acts(options, session, "fork")) {
+        int ended;
+        pid_t child = fork();
+        if (child == 0)
+            exit(0);
+        if (child < 0 || waitpid(child, &ended, 0) != child || ended != 0)
+            return cadre_fail(CADRE_EIO, "a child did not end as it should");
     }
     if (acts(options, session, "helper-error")) {
         if (fork() == 0)

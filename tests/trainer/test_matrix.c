@@ -22,7 +22,14 @@
 enum { SAMPLE = 5 /* each so-manieth cell */, CONTROLLER = -2 };
 
 static const char WORDS[] = "workers=2 every=2";
-static const char *const modes[] = {WORDS, "workers=2 every=2 behind=1"}; /* checkpoints that training waits for, and that are written behind it */
+/* Checkpoints that training waits for, that are written behind it, and that each rank writes its share of. */
+static const struct mode {
+    const char *words, *name;
+    bool behind, sharded;
+} modes[] = {{WORDS, "", false, false},
+             {"workers=2 every=2 behind=1", ", written behind", true, false},
+             {"workers=2 every=2 behind=1 sharded=1", ", sharded, written behind", true, true},
+             {"workers=2 every=2 behind=-1 sharded=1", ", sharded", false, true}};
 static int cells, chosen;
 
 /* Is this cell one of the sample? */
@@ -41,17 +48,20 @@ static int reports_done(const char *name) { return (int)store_int(name, "SELECT 
 
 struct moment {
     const char *name, *point; /* "point:N" as the job's fault= has it; NULL: a step at which the train function returns an error */
-    bool rank_0_only;
+    bool rank_0_only; /* unless each rank writes its share */
     bool answers; /* the point can also report an error */
+    bool sharded; /* only there is such a moment */
 };
 static const struct moment moments[] = {
-    {"before the first step", "train:1", false, false},
-    {"in a collective", "collective:9", false, false},
-    {"before a report", "report:2", false, false},
-    {"between a report and its commit", "reported:2", false, false},
-    {"while a checkpoint is written", "checkpoint_write:3", true, true},
-    {"after its rename, before its record", "checkpoint_renamed:2", true, true},
-    {"at the end", "trained:1", false, false},
+    {"before the first step", "train:1", false, false, false},
+    {"in a collective", "collective:9", false, false, false},
+    {"before a report", "report:2", false, false, false},
+    {"between a report and its commit", "reported:2", false, false, false},
+    {"while a checkpoint is written", "checkpoint_write:3", true, true, false},
+    {"after its rename, before its record", "checkpoint_renamed:2", true, true, false},
+    {"at the end", "trained:1", false, false, false},
+    {"with a share down that nobody knows of", "checkpoint_shard:2", false, true, true},
+    {"with all shares down, before the index", "checkpoint_commit:2", true, true, true},
 };
 
 struct fault {
@@ -63,24 +73,34 @@ static const struct fault faults[] = {
     {"out of memory", "oom", "failed", true}, {"disk full", "enospc", "failed", true}, {"I/O error", "eio", "failed", true},
 };
 
-static void strike_worker(const char *mode, const struct moment *moment, const struct fault *fault, int rank)
+/* Does the moment come on this rank? */
+static bool has_moment(const struct mode *mode, const struct moment *moment, int rank)
+{
+    bool writes = mode->sharded && strcmp(moment->point, "checkpoint_write:3") == 0;
+    return (!moment->sharded || mode->sharded) && (rank == 0 || !moment->rank_0_only || writes);
+}
+
+static void strike_worker(const struct mode *mode, const struct moment *moment, const struct fault *fault, int rank)
 {
     char name[32], words[1400], sql[200];
     bool stops = strcmp(fault->action, "stop") == 0;
     /* The third checkpoint finds one that can be spared, which makes room, and the attempt goes on; the second does not. */
     bool spared = strcmp(fault->action, "enospc") == 0 && strcmp(moment->point, "checkpoint_write:3") == 0;
+    bool borne = mode->behind && fault->needs_answer && !spared; /* training goes on without that one */
+    bool goes_on = spared || borne;
     snprintf(name, sizeof name, "w%d", cells);
-    snprintf(words, sizeof words, "%s failures=1 %s fault=%s:%s@%d %s", mode, stops ? "hang=1" : "", moment->point, fault->action, rank, new_marker());
+    snprintf(words, sizeof words, "%s failures=1 %s fault=%s:%s@%d %s", mode->words, stops ? "hang=1" : "", moment->point, fault->action, rank, new_marker());
     /* Before its first step nothing but the collectives' deadline watches a worker. */
     if (stops && strcmp(moment->point, "train:1") == 0)
-        snprintf(words, sizeof words, "%s failures=1 timeout=1.5 fault=%s:%s@%d %s", mode, moment->point, fault->action, rank, new_marker());
-    print_message("          %s, %s, rank %d%s\n", moment->name, fault->name, rank, mode == WORDS ? "" : ", written behind");
+        snprintf(words, sizeof words, "%s failures=1 timeout=1.5 fault=%s:%s@%d %s", mode->words, moment->point, fault->action, rank, new_marker());
+    print_message("          %s, %s, rank %d%s\n", moment->name, fault->name, rank, mode->name);
     job_expect(name, words, "OK");
     if (file_exists(in_scratch("marker")))
         fail_msg("nobody came by %s", moment->point);
-    assert_string_equal(job_answer(name, "attempts"), spared ? "1" : "2");
+    assert_string_equal(job_answer(name, "attempts"), goes_on ? "1" : "2");
     assert_like(name, "undisturbed", 2);
-    snprintf(sql, sizeof sql, "SELECT count(*) FROM cadre_attempts WHERE attempt = 0 AND cause = '%s'", spared ? "finished" : fault->cause);
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM cadre_attempts WHERE attempt = 0 AND cause = '%s'", goes_on ? "finished" : fault->cause);
+    assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_events WHERE kind = 'checkpoint_failed'"), borne);
     if (!stops && store_int(name, sql) != 1)
         fail_msg("recorded as %s", store_text(name, "SELECT cause || ' ' || \"rank\" || ' ' || detail FROM cadre_attempts WHERE attempt = 0"));
 }
@@ -92,9 +112,9 @@ static void workers(void **state)
     for (size_t mode = 0; mode < COUNT(modes); mode++)
         for (size_t m = 0; m < COUNT(moments); m++)
             for (size_t f = 0; f < COUNT(faults); f++)
-                for (int rank = 0; rank < (moments[m].rank_0_only ? 1 : 2); rank++)
-                    if ((!faults[f].needs_answer || moments[m].answers) && choose())
-                        strike_worker(modes[mode], &moments[m], &faults[f], rank);
+                for (int rank = 0; rank < 2; rank++)
+                    if (has_moment(&modes[mode], &moments[m], rank) && (!faults[f].needs_answer || moments[m].answers) && choose())
+                        strike_worker(&modes[mode], &moments[m], &faults[f], rank);
 }
 
 /* What the train function itself may run into, and return. */
