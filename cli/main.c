@@ -47,7 +47,8 @@ static const struct {
      "  -n, --more N            so many trials more than before\n"
      "  --errored               try failed trials again, from their checkpoints\n"
      "  --restart-errored       try failed trials again, from the beginning\n"
-     "  -j, --max-concurrent N, --time-budget TIME, --storage DIR, --quiet, --junit FILE, --summary FILE,\n"
+     "  --time-budget TIME      for all its lives together, instead of the one it had\n"
+     "  -j, --max-concurrent N, --storage DIR, --quiet, --junit FILE, --summary FILE,\n"
      "  --fail-below X, --fail-above X and the exit codes are those of \"cadre tune\".\n"},
     {"best", cli_best, "best RUN [--json | --yaml] [--trial N] [--storage DIR]", "print the best config, to be pasted",
      "  --json, --yaml  in that form (default: as options, --lr 0.01)\n"

@@ -25,6 +25,7 @@ struct tune {
     cli_outcome outcome;
     cadre_tuner_resume resume;
     bool quiet;
+    double spent_s; /* that a resumed sweep has run in its lives before */
 };
 
 /* ---- options ---- */
@@ -45,6 +46,16 @@ static int set_option(sweep_node *tree, const struct setting *setting, const cha
         return status == CADRE_OK ? sweep_set(tree, setting->key, node) : status;
     }
     return sweep_set(tree, setting->key, setting->kind == SCALAR ? sweep_scalar(setting->option, value) : sweep_string(setting->option, value));
+}
+
+/* The one under `stop`, which goes before, would hide it. */
+static int set_budget(sweep_node *tree, const char *value)
+{
+    sweep_node *stop = sweep_get(tree, "stop");
+    int status = sweep_set(tree, "time_budget", sweep_scalar("--time-budget", value));
+    if (status == CADRE_OK && stop && stop->kind == SWEEP_MAP && sweep_get(stop, "time_budget"))
+        status = sweep_set(stop, "time_budget", sweep_scalar("--time-budget", value));
+    return status;
 }
 
 static bool take_limit(const char *command, const char *option, const char *text, bool *has, double *limit)
@@ -246,7 +257,6 @@ static const struct setting settings[] = {
     {"--cores", "cores", SCALAR},
     {"--gpus", "gpus", SCALAR},
     {"--seed", "seed", SCALAR},
-    {"--time-budget", "time_budget", SCALAR},
     {"--max-failures", "max_failures", SCALAR},
     {"--hang-timeout", "hang_timeout", SCALAR},
 };
@@ -254,7 +264,7 @@ enum { SETTINGS = sizeof settings / sizeof *settings };
 
 struct flags {
     bool max, min, fail_fast, check;
-    const char *below, *above;
+    const char *below, *above, *budget;
     const char *values[SETTINGS];
 };
 
@@ -266,6 +276,8 @@ static int build_tree(struct tune *tune, const char *file, const struct flags *f
     for (int i = 0; status == CADRE_OK && i < SETTINGS; i++)
         if (flags->values[i])
             status = set_option(tune->tree, &settings[i], flags->values[i]);
+    if (status == CADRE_OK && flags->budget)
+        status = set_budget(tune->tree, flags->budget);
     if (status == CADRE_OK && (flags->max || flags->min))
         status = sweep_set(tune->tree, "mode", sweep_string("--max", flags->max ? "max" : "min"));
     if (status == CADRE_OK && flags->fail_fast)
@@ -311,13 +323,13 @@ int cli_tune(int argc, char **argv)
     struct tune tune = {.command = "tune"};
     struct flags flags = {0};
     const char *file = NULL;
-    cli_option known[SETTINGS + 10] = {
+    cli_option known[SETTINGS + 11] = {
         {"--max", &flags.max, NULL}, {"--min", &flags.min, NULL}, {"--fail-fast", &flags.fail_fast, NULL}, {"--check", &flags.check, NULL},
         {"--quiet", &tune.quiet, NULL}, {"--junit", NULL, &tune.outcome.junit}, {"--summary", NULL, &tune.outcome.summary},
-        {"--fail-below", NULL, &flags.below}, {"--fail-above", NULL, &flags.above},
+        {"--fail-below", NULL, &flags.below}, {"--fail-above", NULL, &flags.above}, {"--time-budget", NULL, &flags.budget},
     };
     for (int i = 0; i < SETTINGS; i++)
-        known[9 + i] = (cli_option){settings[i].option, NULL, &flags.values[i]};
+        known[10 + i] = (cli_option){settings[i].option, NULL, &flags.values[i]};
     int own = 1;
     while (own < argc && strcmp(argv[own], "--") != 0)
         own++;
@@ -385,6 +397,25 @@ static int add_samples(struct tune *tune, long more)
     return status == CADRE_OK ? sweep_new(tune->tree, &tune->sweep) : status;
 }
 
+/* Every event says how long the sweep had run by then, over all its lives. */
+static int note_time(const tracking_event_row *row, void *user)
+{
+    double seconds, *most = user;
+    const char *at = row->json ? strstr(row->json, "\"experiment_s\": ") : NULL;
+    if (at && (seconds = strtod(at + 16, NULL)) > *most)
+        *most = seconds;
+    return CADRE_OK;
+}
+
+/* Nothing would come of it, without a word. */
+static void say_when_spent(const struct tune *tune)
+{
+    double budget = tune->sweep->stop.time_budget_s;
+    if (!tune->quiet && budget > 0 && tune->spent_s >= budget)
+        fprintf(stderr, "cadre: %s has run for %.1f s, its time budget is %g s in all: no trial goes on (--time-budget TIME gives it a larger one)\n", tune->sweep->name,
+                tune->spent_s, budget);
+}
+
 static int load(struct tune *tune, const char *name, const char *storage)
 {
     cli_run run;
@@ -392,7 +423,7 @@ static int load(struct tune *tune, const char *name, const char *storage)
     int code = cli_run_open(&run, name, storage);
     if (code == CLI_DONE && tracking_lock_held(run.path, owner, sizeof owner))
         code = cli_fail("%s is running: %s", run.path, owner);
-    if (code == CLI_DONE && load_tree(tune, &run) != CADRE_OK)
+    if (code == CLI_DONE && (load_tree(tune, &run) != CADRE_OK || tracking_each_event(run.store, run.id, 0, note_time, &tune->spent_s) != CADRE_OK))
         code = cli_fail("%s", cadre_error_message());
     cli_run_close(&run);
     return code;
@@ -427,13 +458,15 @@ int cli_resume(int argc, char **argv)
     if (code == CLI_DONE && concurrent)
         status = sweep_set(tune.tree, "max_concurrent", sweep_scalar("--max-concurrent", concurrent));
     if (code == CLI_DONE && status == CADRE_OK && budget)
-        status = sweep_set(tune.tree, "time_budget", sweep_scalar("--time-budget", budget));
+        status = set_budget(tune.tree, budget);
     if (code == CLI_DONE && status == CADRE_OK)
         status = add_samples(&tune, more);
     if (code == CLI_DONE && status == CADRE_OK)
         status = find_program(&tune);
     if (code == CLI_DONE && status == CADRE_OK)
         status = find_place(&tune);
+    if (code == CLI_DONE && status == CADRE_OK)
+        say_when_spent(&tune);
     if (code == CLI_DONE)
         code = status == CADRE_OK ? run(&tune) : refuse(&tune, name, status);
     close_tune(&tune);

@@ -140,7 +140,7 @@ typedef struct cadre_stop {
     double experiment_plateau_std; /* the experiment ends when the best `plateau_top` values have at most this standard deviation ... */
     int plateau_top;            /* 0: 10 */
     int plateau_patience;       /* ... for so many finished trials in a row; 0: 0 */
-    double time_budget_s;       /* the experiment ends after so many seconds */
+    double time_budget_s;       /* the experiment ends after so many seconds, over all its lives */
     bool has_target;
     double target;              /* the experiment ends when a trial reaches it (at least for CADRE_MAX, at most for CADRE_MIN) */
     /** A rule of one's own: 0 go on, 1 end this trial as complete, 2 end the experiment. `value` as reported, not turned round. */

@@ -438,6 +438,25 @@ static void test_errored(void **state)
     RUNS(0, "cadre rm from --yes && test ! -e runs/from");
 }
 
+/* A time budget is for all lives of a sweep; a new one takes the place of the one under `stop`, too. */
+static void test_budget(void **state)
+{
+    (void)state;
+    RUNS(0, "cadre tune --name spent -n 100000 --metric loss --min --stop '{time_budget: 0.4}' -- ./bowl --lr '~uniform(0, 1)'");
+    expect("time budget spent");
+    RUNS(0, "cadre export spent | wc -l");
+    int before = atoi(output);
+    RUNS(0, "cadre resume spent");
+    expect("cadre: spent has run for ");
+    expect("its time budget is 0.4 s in all: no trial goes on (--time-budget TIME gives it a larger one)");
+    RUNS(0, "cadre resume spent --quiet");
+    assert_string_equal(output, "");
+    RUNS(0, "cadre resume spent --time-budget 3");
+    assert_int_equal(count("no trial goes on"), 0);
+    RUNS(0, "cadre export spent | wc -l");
+    assert_true(atoi(output) > before);
+}
+
 /* A second controller, and removing what runs. */
 static void test_running(void **state)
 {
@@ -470,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_errored, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
         cmocka_unit_test_setup_teardown(test_running, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
