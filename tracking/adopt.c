@@ -73,7 +73,7 @@ static int read_last_step(tracking_store *store, int64_t trial, int64_t *step)
     return status;
 }
 
-int tracking_adopt(tracking_store *store, int64_t trial, int64_t *last_step)
+int tracking_adopt(tracking_store *store, int64_t trial, const char *reason, int64_t *last_step)
 {
     tracking_known_trial *known;
     int status = tracking_check_writer(store);
@@ -89,6 +89,25 @@ int tracking_adopt(tracking_store *store, int64_t trial, int64_t *last_step)
     if (status == CADRE_OK)
         status = read_last_step(store, trial, last_step);
     if (status == CADRE_OK && !finished)
-        status = tracking_trial_finish(store, trial, TRACKING_FAIL, false, 0, "another program added it and left it unfinished");
+        status = tracking_trial_finish(store, trial, TRACKING_FAIL, false, 0, reason);
+    return status;
+}
+
+int tracking_enqueued_params(tracking_store *store, int64_t trial, char **json)
+{
+    sqlite3_stmt *statement;
+    bool row = false;
+    char *text = NULL;
+    int status = tracking_walk(store, "SELECT value_json FROM trial_system_attributes WHERE trial_id = ? AND \"key\" = 'fixed_params'",
+                               TRACKING_ARGS(tracking_int(trial)), &statement);
+    if (status != CADRE_OK)
+        return status;
+    status = tracking_step(store, statement, &row);
+    const char *found = row ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+    if (status == CADRE_OK && !(text = base_strdup(found ? found : "{}")))
+        status = base_error(CADRE_ENOMEM, "store %s: out of memory", store->path);
+    sqlite3_finalize(statement);
+    if (status == CADRE_OK)
+        *json = text;
     return status;
 }

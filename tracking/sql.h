@@ -47,6 +47,9 @@ struct tracking_store;
     X(EXPERIMENT_GET, "SELECT value_json FROM cadre_experiments WHERE experiment_id = ? AND \"key\" = ?")              \
     X(TRIAL_ADD, "INSERT INTO trials (trial_id, number, study_id, state, datetime_start) "                             \
                  "VALUES (?, ?, ?, 'RUNNING', ?)")                                                                     \
+    X(TRIAL_BEGIN, "UPDATE trials SET state = 'RUNNING', datetime_start = ?2 WHERE trial_id = ?1")                     \
+    X(PARAMS_DROP, "DELETE FROM trial_params WHERE trial_id = ?")                                                      \
+    X(OWN_PARAMS_DROP, "DELETE FROM cadre_params WHERE trial_id = ?")                                                  \
     X(TRIAL_NOTE, "INSERT INTO cadre_trials (trial_id, detail) VALUES (?, ?) "                                         \
                   "ON CONFLICT (trial_id) DO UPDATE SET detail = excluded.detail")                                     \
     X(TRIAL_REASON, "INSERT INTO cadre_trials (trial_id, detail, reason) VALUES (?, ?, ?) "                            \

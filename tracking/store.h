@@ -92,9 +92,13 @@ int tracking_trial_finish(tracking_store *store, int64_t trial, tracking_state s
                           const char *reason);
 /**
  * Take in a trial that another program (Optuna) has added while nobody had the store: its params come to be among ours, and if it is unfinished it
- * becomes a FAIL, since from now on only this process writes. `*last_step`: of its intermediate values, 0 for none. Again is fine.
+ * becomes a FAIL for this reason, since from now on only this process writes. `*last_step`: of its intermediate values, 0 for none. Again is fine.
  */
-int tracking_adopt(tracking_store *store, int64_t trial, int64_t *last_step);
+int tracking_adopt(tracking_store *store, int64_t trial, const char *reason, int64_t *last_step);
+/** What another program has enqueued (WAITING): the params that it has fixed as a JSON object in a new string, "{}" for none. */
+int tracking_enqueued_params(tracking_store *store, int64_t trial, char **json);
+/** A WAITING trial begins: RUNNING from now, with these params, whatever it had. Errors as of tracking_trial_add. */
+int tracking_trial_begin(tracking_store *store, int64_t trial, const tracking_param *params, int count);
 /** Our own finer state beside Optuna's: "starting", "running", "paused", "restarting", ... (cadre_trials). */
 int tracking_trial_note(tracking_store *store, int64_t trial, const char *detail);
 

@@ -98,6 +98,29 @@ int tracking_trial_add(tracking_store *store, int64_t experiment, const tracking
     return CADRE_OK;
 }
 
+int tracking_trial_begin(tracking_store *store, int64_t trial, const tracking_param *params, int count)
+{
+    tracking_known_trial *known;
+    char now[BASE_UTC_TEXT];
+    int status = tracking_know_open_trial(store, trial, &known);
+    if (status != CADRE_OK)
+        return status;
+    size_t mark = tracking_journal_mark(store);
+    base_utc_format(base_utc_us(), now);
+    status = tracking_put(store, TRACKING_SQL_PARAMS_DROP, TRACKING_ARGS(tracking_int(trial)));
+    if (status == CADRE_OK)
+        status = tracking_put(store, TRACKING_SQL_OWN_PARAMS_DROP, TRACKING_ARGS(tracking_int(trial)));
+    if (status == CADRE_OK)
+        status = tracking_put_params(store, trial, params, count);
+    if (status == CADRE_OK)
+        status = tracking_put(store, TRACKING_SQL_TRIAL_NOTE, TRACKING_ARGS(tracking_int(trial), tracking_text("")));
+    if (status == CADRE_OK)
+        status = tracking_put(store, TRACKING_SQL_TRIAL_BEGIN, TRACKING_ARGS(tracking_int(trial), tracking_text(now)));
+    if (status != CADRE_OK)
+        tracking_journal_back(store, mark);
+    return status;
+}
+
 static const char *state_name(tracking_state state)
 {
     return state == TRACKING_COMPLETE ? "COMPLETE" : state == TRACKING_PRUNED ? "PRUNED" : "FAIL";

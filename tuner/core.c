@@ -125,16 +125,19 @@ static int start_new(tuner_core *core, core_job *job, int64_t *trial)
     return CADRE_OK;
 }
 
-static int start_retry(tuner_core *core, int64_t *trial)
+/* A trial at a point that the searcher was not asked for; `failed`: the one that it tries again, or -1. */
+static int start_at(tuner_core *core, const double *point, int64_t failed, int64_t *trial)
 {
-    int64_t failed = core->retries[core->retry], number;
+    int64_t number;
     size_t nbytes = (size_t)cadre_space_count(core->space) * sizeof(double);
     double *x = base_malloc(nbytes + sizeof *x);
-    int status = x ? make_room(core) : CADRE_ENOMEM;
+    int status = x ? CADRE_OK : CADRE_ENOMEM;
     if (status == CADRE_OK) {
-        memcpy(x, core->trials[failed].x, nbytes);
-        status = cadre_searcher_begin(core->searcher, x, &number);
+        memcpy(x, point, nbytes);
+        status = make_room(core);
     }
+    if (status == CADRE_OK)
+        status = cadre_searcher_begin(core->searcher, x, &number);
     if (status == CADRE_OK && number != core->count)
         status = misnumbered(core, number);
     if (status != CADRE_OK) {
@@ -142,9 +145,23 @@ static int start_retry(tuner_core *core, int64_t *trial)
         return status;
     }
     add_trial(core, x, failed);
-    core->retry++;
     *trial = number;
     return CADRE_OK;
+}
+
+static int start_retry(tuner_core *core, int64_t *trial)
+{
+    int64_t failed = core->retries[core->retry];
+    int status = start_at(core, core->trials[failed].x, failed, trial);
+    core->retry += status == CADRE_OK;
+    return status;
+}
+
+int core_begin(tuner_core *core, const double *x, int64_t *trial)
+{
+    if (core->replaying)
+        core->closed = NULL; /* it was begun, so it was not closed then */
+    return start_at(core, x, -1, trial);
 }
 
 static core_job resume(tuner_core *core, int64_t number)

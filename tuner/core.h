@@ -76,6 +76,9 @@ int core_end(tuner_core *core, int64_t trial, cadre_trial_end end);
  */
 int core_add(tuner_core *core, const double *x, cadre_trial_end end, double value, int64_t last_step);
 
+/** A trial whose point another program has chosen takes the next number, to run like those that were asked for, beyond the limit. An event. */
+int core_begin(tuner_core *core, const double *x, int64_t *trial);
+
 /** No new trials from here on (the user, a budget or an error wants it so). Not an event: it holds for this life of the experiment. */
 void core_close(tuner_core *core, const char *reason);
 /** Why no new trials come, static text; NULL while they do. */

@@ -2,16 +2,22 @@
  * Trials that another program has added to the store while no controller had it (Optuna's study.optimize, say). They are told to the searcher as
  * results from elsewhere; each becomes an event, so that replaying tells them again at the same place. They are nobody's business else: the
  * scheduler does not judge by them, and they do not count among the trials that were asked for.
+ *
+ * What it has only enqueued (study.enqueue_trial) is run here: before anything else, beyond num_samples, with what its params leave open drawn at random.
  */
 #include "tuner.h"
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rng.h"
+#include "search/search.h"
+#include "space.h"
 #include "tracking/view.h"
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct found {
@@ -70,12 +76,10 @@ static int read_point(tuner *tuner, int64_t row, double *x, bool *fits)
     return status == CADRE_ENOMEM ? status : CADRE_OK;
 }
 
-static int take_in(tuner *tuner, const tracking_trial *row, double *x, bool *fits)
+static int take_in(tuner *tuner, const tracking_trial *row, const char *reason, double *x, bool *fits)
 {
     int64_t last_step = 0;
-    if (row->number != core_count(tuner->core))
-        return base_error(CADRE_ECORRUPT, "%s: trial %lld is missing, or another one has its number", tuner->directory, (long long)core_count(tuner->core));
-    int status = tracking_adopt(tuner->store, row->id, &last_step);
+    int status = tracking_adopt(tuner->store, row->id, reason, &last_step);
     if (status == CADRE_OK)
         status = read_point(tuner, row->id, x, fits);
     if (status == CADRE_OK)
@@ -87,20 +91,81 @@ static int take_in(tuner *tuner, const tracking_trial *row, double *x, bool *fit
     return status == CADRE_OK ? event_other(tuner, row->number, end, *fits) : status;
 }
 
+/* The enqueued trial's point; `reason` says why it has none. */
+static int read_enqueued(tuner *tuner, const tracking_trial *row, double *x, char reason[600])
+{
+    char *text = NULL;
+    cadre_config *config = NULL;
+    reason[0] = '\0';
+    int status = tracking_enqueued_params(tuner->store, row->id, &text);
+    if (status != CADRE_OK)
+        return status;
+    status = cadre_config_from_json(text, &config);
+    free(text);
+    if (status == CADRE_OK)
+        status = cadre_space_point(tuner->space, config, x);
+    cadre_config_free(config);
+    if (status == CADRE_ENOMEM)
+        return status;
+    if (status != CADRE_OK)
+        snprintf(reason, 600, "enqueued with params that are none of the space: %s", cadre_error_message());
+    else
+        tuner_space_fill(tuner->space, tuner->options->seed, base_rng_mix((uint64_t)row->number, SEARCH_STREAM_POINTS), x);
+    return CADRE_OK;
+}
+
+/* It is begun as if an earlier life had begun it and left it running. */
+static int begin_enqueued(tuner *tuner, const tracking_trial *row, const double *x)
+{
+    int64_t number;
+    tuner_trial *trial;
+    int status = core_begin(tuner->core, x, &number);
+    if (status == CADRE_OK)
+        status = trial_know_row(tuner, number, row->id);
+    if (status == CADRE_OK)
+        status = trial_get(tuner, number, &trial);
+    if (status == CADRE_OK)
+        status = trial_begin_row(trial);
+    return status == CADRE_OK ? event_enqueued(tuner, number) : status;
+}
+
+struct counts {
+    int results, strange, enqueued;
+};
+
+static int take_one(tuner *tuner, const tracking_trial *row, double *x, struct counts *counts)
+{
+    char reason[600] = "another program added it and left it unfinished";
+    bool fits = false;
+    if (row->number != core_count(tuner->core))
+        return base_error(CADRE_ECORRUPT, "%s: trial %lld is missing, or another one has its number", tuner->directory, (long long)core_count(tuner->core));
+    int status = row->state == TRACKING_WAITING ? read_enqueued(tuner, row, x, reason) : CADRE_OK;
+    if (status == CADRE_OK && row->state == TRACKING_WAITING && !*reason) {
+        counts->enqueued++;
+        return begin_enqueued(tuner, row, x);
+    }
+    if (status == CADRE_OK)
+        status = take_in(tuner, row, reason, x, &fits);
+    counts->results++;
+    counts->strange += !fits;
+    return status;
+}
+
 int tuner_take_in_others(tuner *tuner)
 {
     struct found found = {.tuner = tuner};
-    int strange = 0;
+    struct counts counts = {0};
     double *x = base_malloc(((size_t)cadre_space_count(tuner->space) + 1) * sizeof *x);
     int status = x ? tracking_each_trial(tuner->store, tuner->experiment, note_row, &found) : CADRE_ENOMEM;
-    for (int i = 0; status == CADRE_OK && i < found.count; i++) {
-        bool fits = false;
-        status = take_in(tuner, &found.rows[i], x, &fits);
-        strange += status == CADRE_OK && !fits;
-    }
-    if (status == CADRE_OK && found.count > 0)
-        base_log(strange ? CADRE_LOG_WARN : CADRE_LOG_INFO, "tuner", "%s: another program has added %d trials, of which the search learns; %d of them are no points of its space",
-                 tuner->directory, found.count, strange);
+    while (core_closed(tuner->core) && found.count > 0 && found.rows[found.count - 1].state == TRACKING_WAITING)
+        found.count--; /* the experiment is over: they wait on */
+    for (int i = 0; status == CADRE_OK && i < found.count; i++)
+        status = take_one(tuner, &found.rows[i], x, &counts);
+    if (status == CADRE_OK && counts.results > 0)
+        base_log(counts.strange ? CADRE_LOG_WARN : CADRE_LOG_INFO, "tuner",
+                 "%s: another program has added %d trials, of which the search learns; %d of them are no points of its space", tuner->directory, counts.results, counts.strange);
+    if (status == CADRE_OK && counts.enqueued > 0)
+        base_log(CADRE_LOG_INFO, "tuner", "%s: another program has enqueued %d trials, which run first", tuner->directory, counts.enqueued);
     free(found.rows);
     free(x);
     return status;

@@ -1,6 +1,6 @@
 /*
  * The core's events in the store, and the core from them. Kinds: ask, retry, resume and promote (what core_next wanted), report, pause, end,
- * retry_failed (a request), other (a trial of another program), rest (the end of a life of the experiment). Each says when it was in "experiment_s", seconds over all lives.
+ * retry_failed (a request), enqueued (a trial whose point another program has chosen), other (a trial that another program has made), rest (the end of a life of the experiment). Each says when it was in "experiment_s", seconds over all lives.
  */
 #include "tuner.h"
 
@@ -133,6 +133,15 @@ int event_other(tuner *tuner, int64_t number, cadre_trial_end end, bool fits)
     return write_event(tuner, number, "other", &text, status);
 }
 
+int event_enqueued(tuner *tuner, int64_t number)
+{
+    base_buffer text = {0};
+    int status = put_head(&text, tuner_elapsed(tuner));
+    if (status == CADRE_OK)
+        status = put_point(tuner, number, &text);
+    return write_event(tuner, number, "enqueued", &text, status);
+}
+
 int event_rest(tuner *tuner)
 {
     base_buffer text = {0};
@@ -197,8 +206,10 @@ static int replay_trial(tuner *tuner, const char *kind, int64_t number, const js
     return core_end(tuner->core, number, (cadre_trial_end)message_int(body, "end", CADRE_ENDED_FAILED));
 }
 
-static int replay_other(tuner *tuner, int64_t number, const json_t *body)
+/* A trial of another program: its result, or where it wanted one. */
+static int replay_other(tuner *tuner, int64_t number, const json_t *body, bool enqueued)
 {
+    int64_t begun;
     const json_t *point = json_object_get(body, "x");
     size_t ndims = (size_t)cadre_space_count(tuner->space);
     double value = NAN, *x = base_malloc((ndims + 1) * sizeof *x);
@@ -208,7 +219,9 @@ static int replay_other(tuner *tuner, int64_t number, const json_t *body)
         x[i] = json_is_number(json_array_get(point, i)) ? json_number_value(json_array_get(point, i)) : NAN;
     message_read_double(json_object_get(body, "value"), &value);
     int status = number == core_count(tuner->core) ? CADRE_OK : base_error(CADRE_ECORRUPT, "trial %lld of another program comes out of turn", (long long)number);
-    if (status == CADRE_OK)
+    if (status == CADRE_OK && enqueued)
+        status = core_begin(tuner->core, x, &begun);
+    else if (status == CADRE_OK)
         status = core_add(tuner->core, point ? x : NULL, (cadre_trial_end)message_int(body, "end", CADRE_ENDED_FAILED), value, message_int(body, "reports", 0));
     free(x);
     return status;
@@ -230,8 +243,8 @@ static int replay_event(const tracking_event_row *row, void *user)
     for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
         if (strcmp(kind, begins[i].kind) == 0)
             status = replay_next(tuner, begins[i].job, number, body);
-    if (strcmp(kind, "other") == 0)
-        status = replay_other(tuner, number, body);
+    if (strcmp(kind, "other") == 0 || strcmp(kind, "enqueued") == 0)
+        status = replay_other(tuner, number, body, strcmp(kind, "enqueued") == 0);
     else if (strcmp(kind, "retry_failed") == 0)
         status = core_retry_failed(tuner->core, json_is_true(json_object_get(body, "from_beginning")), &count);
     else if (strcmp(kind, "report") == 0 || strcmp(kind, "pause") == 0 || strcmp(kind, "end") == 0)

@@ -30,6 +30,9 @@ struct cadre_space {
 /** Whether the conditions hold at x, their parents being there. */
 bool tuner_conditions_hold(const cadre_space *space, const double *x, const cadre_condition *condition, int count);
 
+/** Draw what is open (NaN) at x, each from its distribution, and take out what has no place under the conditions then. */
+void tuner_space_fill(const cadre_space *space, uint64_t seed, uint64_t stream, double *x);
+
 /** The number of values that a stepped dimension has. */
 double tuner_dim_steps(const cadre_dim *dim);
 /** The value of a dimension that is nearest: in the bounds, on the step, whole; the middle for NaN. */

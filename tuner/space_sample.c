@@ -99,3 +99,19 @@ void cadre_space_sample(const cadre_space *space, uint64_t seed, uint64_t stream
             x[i] = NAN;
     }
 }
+
+void tuner_space_fill(const cadre_space *space, uint64_t seed, uint64_t stream, double *x)
+{
+    base_rng rng;
+    base_rng_init(&rng, seed, stream);
+    /* An open parent may be drawn so that a given value has no place: then it is left out. Draws come in the order of the list, whatever is given. */
+    for (int i = 0; i < space->count; i++) {
+        double value = cadre_dim_from_unit(&space->dims[i], base_rng_uniform(&rng));
+        x[i] = isnan(x[i]) ? value : x[i];
+    }
+    for (int k = 0; k < space->count; k++) { /* parents first: one that is taken out takes its children out */
+        int i = space->order[k];
+        if (!cadre_space_active(space, x, i))
+            x[i] = NAN;
+    }
+}

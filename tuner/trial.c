@@ -127,25 +127,41 @@ static int describe_params(tuner_trial *trial, tracking_param *params, base_buff
     return CADRE_OK;
 }
 
-int trial_add(tuner_trial *trial)
+static int add_row(tuner_trial *trial, const tracking_param *params, int count)
 {
     tuner *tuner = trial->tuner;
-    int count = cadre_config_count(trial->config);
-    tracking_param *params = base_calloc((size_t)count, sizeof *params);
-    base_buffer *texts = base_calloc((size_t)count, sizeof *texts);
     int64_t number = -1, failed = core_get(tuner->core, trial->number)->retry_of;
-    int status = params && texts ? describe_params(trial, params, texts, count) : CADRE_ENOMEM;
-    if (status == CADRE_OK)
-        status = tracking_trial_add(tuner->store, tuner->experiment, params, count, failed >= 0 ? tuner->rows[failed] : 0, &tuner->rows[trial->number], &number);
+    int status = tracking_trial_add(tuner->store, tuner->experiment, params, count, failed >= 0 ? tuner->rows[failed] : 0, &tuner->rows[trial->number], &number);
     if (status == CADRE_OK && number != trial->number)
         status = base_error(CADRE_ECORRUPT, "%s: the next trial has number %lld there, %lld here: has another program added trials?", tuner->directory,
                             (long long)number, (long long)trial->number);
+    return status;
+}
+
+static int begin_row(tuner_trial *trial, const tracking_param *params, int count)
+{
+    return tracking_trial_begin(trial->tuner->store, trial_row(trial), params, count);
+}
+
+/* Hand the trial's params to what makes its row. */
+static int with_params(tuner_trial *trial, int (*make)(tuner_trial *, const tracking_param *, int))
+{
+    int count = cadre_config_count(trial->config);
+    tracking_param *params = base_calloc((size_t)count, sizeof *params);
+    base_buffer *texts = base_calloc((size_t)count, sizeof *texts);
+    int status = params && texts ? describe_params(trial, params, texts, count) : CADRE_ENOMEM;
+    if (status == CADRE_OK)
+        status = make(trial, params, count);
     for (int i = 0; texts && i < count; i++)
         base_buffer_free(&texts[i]);
     free(texts);
     free(params);
     return status;
 }
+
+int trial_add(tuner_trial *trial) { return with_params(trial, add_row); }
+
+int trial_begin_row(tuner_trial *trial) { return with_params(trial, begin_row); }
 
 /* ---- what an earlier life or trial reported --------------------------------------------------------------------------------------- */
 

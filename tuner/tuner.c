@@ -177,14 +177,14 @@ static int take_up(tuner *tuner)
     int status = tuner_replay(tuner);
     if (status == CADRE_OK)
         status = tracking_each_trial(tuner->store, tuner->experiment, find_row, tuner);
+    if (options->stop.time_budget_s > 0 && tuner->spent_s >= options->stop.time_budget_s)
+        core_close(tuner->core, "time budget spent");
     if (status == CADRE_OK)
         status = tuner_take_in_others(tuner);
     tuner->to_resume = core_count(tuner->core);
     tuner->virtual_s = tuner->spent_s;
     if (status != CADRE_OK)
         return status;
-    if (options->stop.time_budget_s > 0 && tuner->spent_s >= options->stop.time_budget_s)
-        core_close(tuner->core, "time budget spent");
     if (options->resume != CADRE_TUNE_RESUME_ERRORED && options->resume != CADRE_TUNE_RESTART_ERRORED)
         return CADRE_OK;
     bool from_beginning = options->resume == CADRE_TUNE_RESTART_ERRORED;

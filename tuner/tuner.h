@@ -80,6 +80,8 @@ int trial_get(tuner *tuner, int64_t number, tuner_trial **out);
 int trial_know_row(tuner *tuner, int64_t number, int64_t row);
 /** A new trial: its row in the store. */
 int trial_add(tuner_trial *trial);
+/** A trial that another program has enqueued: its row begins, with its params. */
+int trial_begin_row(tuner_trial *trial);
 /** A retry's row gets the reports, up to `until`, of the trial that it tries again; and its checkpoints, with the reports up to the last of them. */
 int trial_inherit_reports(tuner_trial *trial, int64_t until);
 int trial_inherit_checkpoints(tuner_trial *trial);
@@ -109,13 +111,15 @@ int event_end(tuner *tuner, int64_t trial, cadre_trial_end end);
 int event_retry_failed(tuner *tuner, bool from_beginning);
 /** A trial of another program; `fits`: its point is one of the space. */
 int event_other(tuner *tuner, int64_t trial, cadre_trial_end end, bool fits);
+/** A trial that another program has enqueued: it is to be run. */
+int event_enqueued(tuner *tuner, int64_t trial);
 /** This life of the experiment ends: how long it has run. */
 int event_rest(tuner *tuner);
 /** Bring the core to where the store's events leave it. CADRE_EMISMATCH when it decides otherwise than it did. */
 int tuner_replay(tuner *tuner);
 
 /* ---- others.c ---- */
-/** Trials in the store that no event knows of: another program has added them. */
+/** Trials in the store that no event knows of: another program has added them. Those that it has enqueued are to be run. */
 int tuner_take_in_others(tuner *tuner);
 
 /* ---- table.c ---- */

@@ -153,20 +153,20 @@ static void test_adopted(void **state)
     assert_ok(tracking_open(helpers_store(), &store));
     assert_ok(tracking_experiment(store, "first", "loss", TRACKING_MINIMIZE, &experiment));
     for (int again = 0; again < 2; again++) {
-        assert_ok(tracking_adopt(store, 2, &step));
+        assert_ok(tracking_adopt(store, 2, "", &step));
         assert_int_equal(step, 7);
     }
     assert_ok(tracking_each_param(store, 2, take_param, text));
     assert_string_equal(text, "lr=0.1 n=3 k=\"b\" ");
-    assert_ok(tracking_adopt(store, 3, &step));
+    assert_ok(tracking_adopt(store, 3, "left unfinished", &step));
     assert_int_equal(step, 0);
     assert_ok(tracking_get_trial(store, 3, &row));
     assert_int_equal(row.state, TRACKING_FAIL);
-    assert_string_equal(row.reason, "another program added it and left it unfinished");
+    assert_string_equal(row.reason, "left unfinished");
     assert_ok(tracking_get_trial(store, 2, &row));
     assert_true(row.state == TRACKING_COMPLETE && row.value == 0.25);
     assert_true(own == 1 && add_trial() == 4);
-    assert_status(tracking_adopt(store, 99, &step), CADRE_ENOENT);
+    assert_status(tracking_adopt(store, 99, "", &step), CADRE_ENOENT);
 }
 
 static void test_trial_ends(void **state)

@@ -204,6 +204,32 @@ def tuner_store():
     go_on_here("live", [tuner, directory, "live", str(count + 12), "0", "resume"], before, 4, others=8)
 
 
+def enqueued_here():
+    """What Python enqueued and nobody has run is run by Cadre, first and beyond num_samples; what is no point of the space fails and says so."""
+    study = load("command")
+    study.enqueue_trial({"x": 0.25, "kind": "b"})
+    study.enqueue_trial({"kind": "b"})
+    study.enqueue_trial({"x": 7.0})
+    study.enqueue_trial({"x": -0.5, "kind": "a"}, user_attrs={"why": "a guess"})
+    before = load("command").trials
+    assert [t.state for t in before[-4:]] == [TrialState.WAITING] * 4
+    subprocess.run([cadre, "resume", "command", "--storage", directory, "--quiet", "-n", "2"], check=True, stderr=subprocess.DEVNULL)
+    after = load("command").trials
+    assert len(after) == len(before) + 2 and plain(after[:len(before) - 4]) == plain(before[:-4])
+    first, second, third, fourth = after[len(before) - 4:len(before)]
+    assert first.state == TrialState.COMPLETE and first.params == {"x": 0.25, "kind": "b"} and first.value == 0.25 ** 2 + 1, first
+    assert second.params["kind"] == "b" and -2 <= second.params["x"] < 2, second
+    assert third.state == TrialState.FAIL and third.params == {}, third
+    assert fourth.value == 0.25 and fourth.user_attrs == {"why": "a guess"}, fourth
+    assert all(t.datetime_start <= t.datetime_complete for t in (first, second, fourth))
+    own = recorded("command")
+    assert all(t.params == own[t.number] for t in after if t.params)
+    shown = subprocess.run([cadre, "show", "command", "--storage", directory, "--trial", str(third.number)], check=True, capture_output=True, text=True).stdout
+    assert "enqueued with params that are none of the space: x: 7 is not in -2 to 2" in shown, shown
+    subprocess.run([cadre, "resume", "command", "--storage", directory, "--quiet", "-n", "1"], check=True)  # they are replayed
+    assert plain(load("command").trials[:len(after)]) == plain(after)
+
+
 def command_store():
     subprocess.run([cadre, "tune", "--name", "command", "--storage", directory, "--quiet", "-n", "30", "--metric", "loss", "--min", "--search", "tpe", "--seed", "1",
                     "--", tuner, "--trial", "x~uniform(-2, 2)", "kind~choice(a, b)"], check=True)
@@ -216,6 +242,7 @@ def command_store():
     study.enqueue_trial({"x": 0.0, "kind": "a"})
     study.optimize(lambda trial: trial.suggest_float("x", -2, 2) ** 2 + (trial.suggest_categorical("kind", ["a", "b"]) == "b"), n_trials=1)
     go_on_here("command", [cadre, "resume", "command", "--storage", directory, "--quiet", "-n", "5"], load("command").trials, 5, others=6)
+    enqueued_here()
     best = subprocess.run([cadre, "best", "command", "--storage", directory], check=True, capture_output=True, text=True).stdout
     assert best.split() == ["--x", "0.0", "--kind", "a"], best
 

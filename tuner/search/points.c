@@ -3,8 +3,10 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "tuner/search/search.h"
+#include "tuner/space.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct pointer {
     search_layer inner;
@@ -21,21 +23,8 @@ static int points_ask(void *self, int64_t number, double *x)
     if (points->next == points->count)
         return inner->table->ask(inner->self, number, x);
     const double *given = points->x + (size_t)points->next * (size_t)points->ndims;
-    const int *order = cadre_space_order(points->space);
-    double *drawn = base_malloc((size_t)points->ndims * sizeof *drawn);
-    if (!drawn)
-        return CADRE_ENOMEM;
-    /* An open parent may be drawn so that a given value has no place: then it is left out. Draws come in the order of
-     * the list, so sampling knows nothing of what is given; each open value is drawn from its distribution. */
-    base_rng rng;
-    base_rng_init(&rng, points->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_POINTS));
-    for (int i = 0; i < points->ndims; i++) {
-        double value = cadre_dim_from_unit(cadre_space_dim(points->space, i), base_rng_uniform(&rng));
-        drawn[i] = isnan(given[i]) ? value : given[i];
-    }
-    for (int k = 0; k < points->ndims; k++)
-        x[order[k]] = cadre_space_active(points->space, drawn, order[k]) ? drawn[order[k]] : NAN;
-    free(drawn);
+    memcpy(x, given, (size_t)points->ndims * sizeof *x);
+    tuner_space_fill(points->space, points->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_POINTS), x);
     int status = inner->table->running ? inner->table->running(inner->self, number, x) : CADRE_OK;
     if (!status)
         points->next++;
