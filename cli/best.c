@@ -14,15 +14,17 @@ static int print_flags(const json_t *params)
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)params, name, value)
     {
-        char *plain = cli_param_value(value), *quoted = plain ? command_quote(plain) : NULL;
-        if (!quoted) {
-            free(plain);
-            return cli_fail("out of memory");
-        }
-        printf("%s--%s %s", blank, name, quoted);
+        /* A name, too, may be somebody else's: what is pasted is options and nothing more. */
+        char *plain = cli_param_value(value), *quoted = plain ? command_quote(plain) : NULL, *known = command_quote(name);
+        if (quoted && known)
+            printf("%s--%s %s", blank, known, quoted);
+        bool printed = quoted && known;
         blank = " ";
         free(plain);
         free(quoted);
+        free(known);
+        if (!printed)
+            return cli_fail("out of memory");
     }
     putchar('\n');
     return CLI_DONE;

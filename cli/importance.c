@@ -236,7 +236,7 @@ static int read_importance(tracking_store *store, const tracking_experiment_row 
 static int put_value(base_buffer *out, const struct param *param, double value)
 {
     char text[32];
-    const json_t *choice = param->choices ? json_array_get(param->choices, (size_t)value) : NULL;
+    const json_t *choice = param->choices && value >= 0 && value < param->scale.choices ? json_array_get(param->choices, (size_t)value) : NULL;
     if (param->whole)
         return base_buffer_printf(out, "%.0f", value);
     if (!param->choices)

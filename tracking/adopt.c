@@ -15,7 +15,7 @@ static char *value_json(double value, const json_t *distribution)
     const char *name = json_string_value(json_object_get(distribution, "name"));
     const json_t *attributes = json_object_get(distribution, "attributes");
     if (name && strcmp(name, "CategoricalDistribution") == 0) {
-        const json_t *choice = json_array_get(json_object_get(attributes, "choices"), value >= 0 ? (size_t)value : SIZE_MAX);
+        const json_t *choice = json_array_get(json_object_get(attributes, "choices"), value >= 0 && value < INT32_MAX ? (size_t)value : SIZE_MAX);
         return choice ? json_dumps(choice, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     }
     if (!name || strncmp(name, "Int", 3) == 0)

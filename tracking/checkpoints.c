@@ -44,7 +44,7 @@ void tracking_row_checkpoint(sqlite3_stmt *statement, tracking_checkpoint *check
         .id = sqlite3_column_int64(statement, 0),
         .trial = sqlite3_column_int64(statement, 1),
         .attempt = sqlite3_column_int(statement, 2),
-        .report = sqlite3_column_int64(statement, 3),
+        .report = tracking_column_count(statement, 3),
         .step = sqlite3_column_int64(statement, 4),
         .nbytes = sqlite3_column_int64(statement, 7),
         .has_score = sqlite3_column_type(statement, 8) != SQLITE_NULL,

@@ -150,7 +150,7 @@ int tracking_know_experiment(tracking_store *store, int64_t id, tracking_known_e
     tracking_known_experiment known = {
         .id = id,
         .trials = sqlite3_column_int64(statement, 2),
-        .events = sqlite3_column_int64(statement, 3),
+        .events = tracking_column_count(statement, 3),
         .direction = strcmp(direction, "MAXIMIZE") == 0 ? TRACKING_MAXIMIZE : TRACKING_MINIMIZE,
     };
     char *names = NULL;
@@ -190,8 +190,8 @@ int tracking_know_trial(tracking_store *store, int64_t id, tracking_known_trial 
     tracking_known_trial known = {
         .id = id,
         .experiment = sqlite3_column_int64(statement, 0),
-        .number = sqlite3_column_int64(statement, 1),
-        .last_report = sqlite3_column_int64(statement, 3),
+        .number = tracking_column_count(statement, 1),
+        .last_report = tracking_column_count(statement, 3),
         .finished = strcmp(state, "RUNNING") != 0 && strcmp(state, "WAITING") != 0,
     };
     sqlite3_reset(statement);
@@ -225,11 +225,15 @@ int tracking_known_open(tracking_store *store)
         status = tracking_step(store, statement, &row);
     if (status != CADRE_OK || !row)
         return status;
-    store->last_experiment_id = sqlite3_column_int64(statement, 0);
-    store->last_trial_id = sqlite3_column_int64(statement, 1);
-    store->last_checkpoint_id = sqlite3_column_int64(statement, 2);
-    store->last_name_id = sqlite3_column_int64(statement, 3);
+    int64_t *const last[] = {&store->last_experiment_id, &store->last_trial_id, &store->last_checkpoint_id, &store->last_name_id};
+    for (int i = 0; i < 4; i++) {
+        *last[i] = sqlite3_column_int64(statement, i);
+        if (*last[i] < 0 || *last[i] > TRACKING_COUNT_MAX)
+            status = base_error(CADRE_ECORRUPT, "store %s: a row has the id %lld, which was never given out", store->path, (long long)*last[i]);
+    }
     sqlite3_reset(statement);
+    if (status != CADRE_OK)
+        return status;
     status = tracking_query(store, TRACKING_SQL_NAMES, NULL, 0, &statement);
     while (status == CADRE_OK && (status = tracking_step(store, statement, &row)) == CADRE_OK && row) {
         const char *name = (const char *)sqlite3_column_text(statement, 1);

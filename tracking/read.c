@@ -22,11 +22,11 @@ void tracking_row_trial(sqlite3_stmt *statement, tracking_trial *trial)
     *trial = (tracking_trial){
         .id = sqlite3_column_int64(statement, 0),
         .experiment = sqlite3_column_int64(statement, 1),
-        .number = sqlite3_column_int64(statement, 2),
+        .number = tracking_column_count(statement, 2),
         .state = state_of(state),
         .has_value = *type != '\0',
         .attempts = sqlite3_column_int(statement, 6),
-        .last_report = sqlite3_column_int64(statement, 7),
+        .last_report = tracking_column_count(statement, 7),
         .first_try = sqlite3_column_type(statement, 12) == SQLITE_NULL ? -1 : sqlite3_column_int64(statement, 12),
     };
     trial->value = !*type                         ? NAN
@@ -107,7 +107,7 @@ int tracking_each_metric(tracking_store *store, int64_t trial,
         if (!name)
             status = base_error(CADRE_ENOMEM, "store %s: out of memory", store->path);
         else
-            answer = row(sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1), name, value, user);
+            answer = row(tracking_column_count(statement, 0), sqlite3_column_int64(statement, 1), name, value, user);
         if (status != CADRE_OK)
             break;
     }

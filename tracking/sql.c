@@ -147,3 +147,9 @@ void tracking_column_text(sqlite3_stmt *statement, int column, char *field, size
     const char *text = (const char *)sqlite3_column_text(statement, column);
     snprintf(field, nbytes, "%s", text ? text : "");
 }
+
+int64_t tracking_column_count(sqlite3_stmt *statement, int column)
+{
+    int64_t value = sqlite3_column_int64(statement, column);
+    return value < 0 ? -1 : value > TRACKING_COUNT_MAX ? TRACKING_COUNT_MAX : value;
+}

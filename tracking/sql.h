@@ -11,6 +11,8 @@
 
 struct tracking_store;
 
+#define TRACKING_COUNT_MAX (INT64_C(1) << 53)
+
 /* Optuna's intermediate values of reports, from our own tables: used where they have to be made again. */
 #define TRACKING_SQL_INTERMEDIATE                                                                                      \
     "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type) "             \
@@ -174,6 +176,10 @@ int tracking_exec(struct tracking_store *store, const char *text, int64_t *value
 
 /** The status that a SQLite result code stands for, with the message "store PATH: doing: ...". */
 int tracking_failed(struct tracking_store *store, int rc, const char *doing);
+
+/** A column that counts or numbers something. What nobody can have counted there (a store edited by hand) is -1 below and TRACKING_COUNT_MAX
+ * above, so that there is always a next number. */
+int64_t tracking_column_count(sqlite3_stmt *statement, int column);
 
 /** Copy a text column into a field, "" for NULL. */
 void tracking_column_text(sqlite3_stmt *statement, int column, char *field, size_t nbytes);

@@ -103,7 +103,10 @@ static int open_file(tracking_store *store)
     /* Only the owner folds the log into the file, and only when it means to: SQLite before 3.51.3 can damage the log
      * when two connections write or fold it at once. */
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    /* A file from elsewhere says what is in its tables and no more: a view in a table's place might never end. */
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
     sqlite3_wal_autocheckpoint(store->db, 0);
     sqlite3_wal_hook(store->db, note_log_pages, store);
     sqlite3_busy_timeout(store->db, store->writer ? TRACKING_BUSY_MS : READER_BUSY_MS);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "message.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,7 +65,7 @@ static void append(char *line, size_t size, const char *fmt, ...)
 
 static void append_duration(char *line, size_t size, double seconds)
 {
-    int64_t whole = (int64_t)(seconds + 0.5);
+    int64_t whole = (int64_t)(fmin(seconds, 1e9) + 0.5);
     if (whole >= 3600)
         append(line, size, "%lld:%02lld:%02lld", (long long)(whole / 3600), (long long)(whole / 60 % 60), (long long)(whole % 60));
     else
@@ -107,16 +108,23 @@ static void append_metrics(char *line, size_t size, const json_t *metrics)
     }
 }
 
+/* What the program counts, as far as it can be multiplied. */
+static int64_t count_of(const json_t *message, const char *key, int64_t most)
+{
+    int64_t count = message_int(message, key, 0);
+    return count < 0 ? 0 : count < most ? count : most;
+}
+
 void progress_update(trainer_progress *progress, const json_t *message)
 {
     if (!progress->on)
         return;
-    progress->epoch = message_int(message, "epoch", 0);
-    progress->epochs = message_int(message, "epochs", 0);
-    progress->step = message_int(message, "step", 0);
-    progress->steps = message_int(message, "steps", 0);
+    progress->epoch = count_of(message, "epoch", INT32_MAX);
+    progress->epochs = count_of(message, "epochs", INT32_MAX);
+    progress->step = count_of(message, "step", INT32_MAX);
+    progress->steps = count_of(message, "steps", INT32_MAX);
     snprintf(progress->unit, sizeof progress->unit, "%s", message_string(message, "unit", "samples"));
-    measure(progress, message_int(message, "samples", 0));
+    measure(progress, count_of(message, "samples", INT64_C(1) << 53));
     if (!progress->live)
         return;
 

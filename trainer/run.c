@@ -306,7 +306,8 @@ void run_keep_report(trainer_run *run, const cadre_metric *metrics, int count)
 static int64_t number_of(const tracking_checkpoint *checkpoint)
 {
     const char *dash = strrchr(checkpoint->path, '-');
-    return dash ? strtoll(dash + 1, NULL, 10) : 0;
+    int64_t number = dash ? strtoll(dash + 1, NULL, 10) : 0;
+    return number < INT32_MAX ? number : 0; /* not one of ours */
 }
 
 /* Is this a checkpoint that is gone or broken, rather than one that could be read another time? */

@@ -28,8 +28,9 @@ static bool recorded(const trainer_run *run, const tracking_checkpoint *list, in
 bool run_files_own(const trainer_run *run, const tracking_checkpoint *checkpoint)
 {
     char prefix[48];
-    snprintf(prefix, sizeof prefix, "trial-%05lld/", (long long)run->trial_number);
-    return strncmp(checkpoint->path, prefix, strlen(prefix)) == 0;
+    snprintf(prefix, sizeof prefix, "trial-%05lld/checkpoint-", (long long)run->trial_number);
+    size_t length = strlen(prefix);
+    return strncmp(checkpoint->path, prefix, length) == 0 && !strchr(checkpoint->path + length, '/'); /* nor out of it again: it may be removed */
 }
 
 int run_files_put_aside(const trainer_run *run, const tracking_checkpoint *checkpoint)

@@ -63,7 +63,6 @@ static int take_report(trainer_run *run, const json_t *message, cadre_metric *me
 /* A checkpoint that came behind later reports is of an earlier one, and has that one's score. */
 static void take_from_behind(trainer_run *run, const json_t *message, tracking_checkpoint *checkpoint)
 {
-    checkpoint->report = message_int(message, "report", run->report);
     checkpoint->step = message_int(message, "step", run->step);
     checkpoint->has_score = checkpoint->report == run->saving_report && run->saving_has_score;
     checkpoint->score = run->saving_score;
@@ -90,9 +89,11 @@ static int take_checkpoint(trainer_run *run, const json_t *message, const cadre_
 {
     const json_t *body = json_object_get(message, "checkpoint");
     bool behind = message_int(message, "behind", 0) != 0;
-    tracking_checkpoint checkpoint = {.attempt = run->attempt, .report = run->report, .step = run->step};
+    int64_t report = behind ? message_int(message, "report", run->report) : run->report;
+    tracking_checkpoint checkpoint = {.attempt = run->attempt, .report = report, .step = run->step};
     const char *path = message_string(body, "path", ""), *hash = message_string(body, "hash", "");
-    if (strncmp(path, "checkpoint-", 11) != 0 || strchr(path, '/') || strlen(hash) != sizeof checkpoint.hash - 1)
+    if (strncmp(path, "checkpoint-", 11) != 0 || path[11 + strspn(path + 11, "0123456789")] || strlen(hash) != sizeof checkpoint.hash - 1 ||
+        report < 0 || report > run->report)
         return base_error(CADRE_EPROTO, "a malformed checkpoint message");
     snprintf(checkpoint.path, sizeof checkpoint.path, "trial-%05lld/%s", (long long)run->trial_number, path);
     snprintf(checkpoint.hash, sizeof checkpoint.hash, "%s", hash);

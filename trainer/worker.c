@@ -269,6 +269,24 @@ static void say_done(trainer_link *link, int status)
     json_decref(message);
 }
 
+/* What the rest is sized by and counts from: a controller of another version, or a rank that another program was started with. */
+static int check_start(const json_t *start, int rank)
+{
+    enum { MOST = 1 << 20 };
+    static const char *const counts[] = {"report", "step", "next"};
+    int64_t world = message_int(start, "world", 1), rows = message_int(start, "rows", 1);
+    if (world < 1 || world > MOST || rank < 0 || rank >= world)
+        return base_error(CADRE_EPROTO, "the controller starts %lld workers, and this is rank %d", (long long)world, rank);
+    if (rows < 1 || rows > MOST)
+        return base_error(CADRE_EPROTO, "the controller gives rank %d the part of %lld logical workers", rank, (long long)rows);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        int64_t count = message_int(start, counts[i], 1);
+        if (count < 0 || count > INT64_C(1) << 60)
+            return base_error(CADRE_EPROTO, "the controller starts rank %d with \"%s\" %lld", rank, counts[i], (long long)count);
+    }
+    return CADRE_OK;
+}
+
 int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd, const char *key)
 {
     worker_take_signals(); /* as early as may be: before, they end it */
@@ -282,6 +300,8 @@ int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd, cons
     status = say_hello(&link, rank, key);
     if (status == CADRE_OK)
         status = trainer_link_await(&link, "start", base_now_ns() + START_TIMEOUT_S * INT64_C(1000000000), &start);
+    if (status == CADRE_OK)
+        status = check_start(start, rank);
     if (status == CADRE_OK) {
         struct channel channel = {.link = &link, .rank = rank, .world = (int)message_int(start, "world", 1)};
         cadre_oob oob = {.size = sizeof oob, .rank = rank, .world = channel.world, .all_gather = gather_over_link, .user = &channel};

@@ -46,6 +46,8 @@ static int note_row(const tracking_trial *row, void *user)
 static int take_param(const char *name, const char *json, void *user)
 {
     json_t *value = json_loads(json, JSON_DECODE_ANY, NULL);
+    if (!value)
+        value = json_null(); /* no JSON: of no space */
     return json_object_set_new(user, name, value) == 0 ? CADRE_OK : base_error(CADRE_ENOMEM, "out of memory for a trial");
 }
 

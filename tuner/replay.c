@@ -150,6 +150,14 @@ int event_rest(tuner *tuner)
 
 /* ---- reading ----------------------------------------------------------------------------------------------------------------------- */
 
+/* A number of reports as it may stand in an event: no more than can be counted on from. */
+static int64_t count_of(const json_t *body, const char *key, int64_t fallback)
+{
+    const int64_t most = INT64_C(1) << 53;
+    int64_t count = message_int(body, key, fallback);
+    return count < 0 ? 0 : count < most ? count : most;
+}
+
 static int disagree(int64_t number, const char *what)
 {
     return base_error(CADRE_EMISMATCH, "trial %lld: %s than when the experiment was begun: is the program, the space or the searcher another one?", (long long)number, what);
@@ -183,7 +191,7 @@ static int replay_report(tuner *tuner, int64_t number, const json_t *body, doubl
     double time = NAN;
     message_read_double(json_object_get(body, "time"), &time);
     if (trial->decision == CADRE_DECIDE_GO_ON)
-        core_report(tuner->core, number, message_int(body, "report", trial->reports + 1), time, value, json_number_value(json_object_get(body, "trial_s")), experiment_s);
+        core_report(tuner->core, number, count_of(body, "report", trial->reports + 1), time, value, json_number_value(json_object_get(body, "trial_s")), experiment_s);
     return CADRE_OK;
 }
 
@@ -202,7 +210,7 @@ static int replay_trial(tuner *tuner, const char *kind, int64_t number, const js
         core_paused(tuner->core, number);
         return CADRE_OK;
     }
-    core_set_value(tuner->core, number, value, message_int(body, "reports", 0));
+    core_set_value(tuner->core, number, value, count_of(body, "reports", 0));
     return core_end(tuner->core, number, (cadre_trial_end)message_int(body, "end", CADRE_ENDED_FAILED));
 }
 
@@ -222,7 +230,7 @@ static int replay_other(tuner *tuner, int64_t number, const json_t *body, bool e
     if (status == CADRE_OK && enqueued)
         status = core_begin(tuner->core, x, &begun);
     else if (status == CADRE_OK)
-        status = core_add(tuner->core, point ? x : NULL, (cadre_trial_end)message_int(body, "end", CADRE_ENDED_FAILED), value, message_int(body, "reports", 0));
+        status = core_add(tuner->core, point ? x : NULL, (cadre_trial_end)message_int(body, "end", CADRE_ENDED_FAILED), value, count_of(body, "reports", 0));
     free(x);
     return status;
 }

@@ -1,5 +1,6 @@
 #include "tuner/sweep_tree.h"
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/mem.h"
 
@@ -190,14 +191,30 @@ failed:
     return NULL;
 }
 
+struct dump {
+    base_buffer text;
+    int status; /* the first failure: jansson (2.14) does not look at what came of writing a key, and goes on without it */
+};
+
+static int dump_piece(const char *piece, size_t nbytes, void *user)
+{
+    struct dump *dump = user;
+    if (dump->status == CADRE_OK)
+        dump->status = base_buffer_append(&dump->text, piece, nbytes);
+    return dump->status;
+}
+
 char *sweep_tree_json(const sweep_node *node)
 {
+    struct dump dump = {{0}, CADRE_OK};
     json_t *json = to_json(node);
-    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) : NULL;
-    if (!text)
-        base_error(CADRE_ENOMEM, "out of memory for the sweep");
+    bool dumped = json && json_dump_callback(json, dump_piece, &dump, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) == 0;
     json_decref(json);
-    return text;
+    if (dumped && dump_piece("", 1, &dump) == CADRE_OK)
+        return (char *)dump.text.data;
+    base_buffer_free(&dump.text);
+    base_error(CADRE_ENOMEM, "out of memory for the sweep");
+    return NULL;
 }
 
 static sweep_node *from_json(const json_t *json, const char *origin)

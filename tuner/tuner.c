@@ -153,6 +153,8 @@ static int find_row(const tracking_trial *row, void *user)
 {
     tuner *tuner = user;
     tuner_trial *trial;
+    if (row->number < 0)
+        return base_error(CADRE_ECORRUPT, "%s: a trial has no number", tuner->directory);
     if (row->number >= core_count(tuner->core))
         return CADRE_OK; /* of another program */
     int status = trial_know_row(tuner, row->number, row->id);

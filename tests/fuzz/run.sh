@@ -20,7 +20,7 @@ for name in "$@"; do
     set -- "$build/corpus/$name"
     [ -d "$here/corpus/$name" ] && set -- "$@" "$here/corpus/$name" # new inputs go to the first, the seeds stay as they are
     echo "fuzz_$name for $seconds s"
-    if ! "$build/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+    if ! "$build/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=30 -rss_limit_mb=2048 -close_fd_mask=3 -verbosity=0 -print_final_stats=1 \
         -artifact_prefix="$build/findings/$name-" "$@" >"$build/findings/$name.log" 2>&1; then
         tail -n 40 "$build/findings/$name.log"
         failed="$failed $name"
