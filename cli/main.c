@@ -25,6 +25,7 @@ static const struct {
      "                          what is to be made best\n"
      "  -n, --num-samples N     trials in all (default: 1, or every combination of the grids once)\n"
      "  --search NAME           auto, random, grid, sobol, halton, tpe, gp, bohb, cmaes; or a map: '{name: tpe, startup: 20}'\n"
+     "                          (default: auto)\n"
      "  --scheduler NAME        fifo, asha, hyperband, percentile, median; or a map: '{name: asha, max_t: 27}'\n"
      "  --stop MAP              '{max_iterations: 10, target: 0.99}'\n"
      "  -j, --max-concurrent N  trials at once (default: as many as there are cores)\n"

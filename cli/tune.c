@@ -8,6 +8,7 @@
 #include "trainer/fit.h"
 #include "trainer/run.h"
 #include "trainer/state/text.h"
+#include "tuner/search/search.h"
 #include "tuner/sweep.h"
 
 #include <math.h>
@@ -314,7 +315,8 @@ static int tune_with(struct tune *tune, const char *file, const struct flags *fl
     if (!flags->check)
         return run(tune);
     int params = sweep_get(tune->tree, "params")->count;
-    printf("%s: %d parameter%s, %s search, in order\n", tune->sweep->name, params, params == 1 ? "" : "s", tune->sweep->search.name);
+    printf("%s: %d parameter%s, %s search, in order\n", tune->sweep->name, params, params == 1 ? "" : "s",
+           tune->sweep->search.name ? tune->sweep->search.name : SEARCH_DEFAULT);
     return CLI_DONE;
 }
 

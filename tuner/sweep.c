@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "trainer/run.h"
 #include "trainer/state/config.h"
+#include "tuner/search/search.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -244,15 +245,18 @@ static int build_numbers(sweep_node *tree, sweep *sweep)
 /* How many samples when nobody said: one, which is every combination once for those that walk grids; as many trials for the others. */
 static int settle_samples(const sweep_node *tree, sweep *sweep, const cadre_space *space)
 {
+    const cadre_searcher_table *table;
     int64_t grid = 1;
     if (sweep->num_samples)
         return CADRE_OK;
-    bool walks = strcmp(sweep->search.name, "grid") == 0 || strcmp(sweep->search.name, "random") == 0;
-    if (walks) {
+    int status = search_choose(&sweep->search, &table);
+    if (status != CADRE_OK)
+        return status;
+    if (search_walks(table)) {
         sweep->num_samples = 1;
         return CADRE_OK;
     }
-    int status = cadre_space_grid_size(space, INT64_C(1000000), &grid);
+    status = cadre_space_grid_size(space, INT64_C(1000000), &grid);
     if (status != CADRE_OK)
         return sweep_wrap(status, sweep_get(tree, "params"));
     sweep->num_samples = grid;

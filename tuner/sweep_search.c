@@ -102,7 +102,7 @@ static int build_search(sweep_node *node, sweep *sweep, const cadre_space *space
     sweep_node *name = node ? name_of(node, "search", &status) : NULL;
     if (status == CADRE_OK && name && !cadre_searcher_by_name(name->text))
         status = unknown_searcher(name);
-    if (status == CADRE_OK && !(sweep->search.name = base_strdup(name ? name->text : "random")))
+    if (status == CADRE_OK && name && !(sweep->search.name = base_strdup(name->text))) /* else the default, or what the sweep began with */
         status = CADRE_ENOMEM;
     if (status == CADRE_OK && node)
         status = own_options(node, &json);

@@ -12,6 +12,7 @@
 #include "trainer/launch/launch.h"
 #include "trainer/worker.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,28 +84,56 @@ static int give_out_slots(tuner *tuner)
 
 /* ---- the experiment ------------------------------------------------------------------------------------------------------------------ */
 
+/* Trials at once. */
+static int places(const tuner *tuner)
+{
+    enum { MOST = 1024 };
+    const cadre_tuner *options = tuner->options;
+    const cadre_scaling_config *scaling = &options->trainer->scaling;
+    int most = options->max_concurrent > 0 ? options->max_concurrent : options->sim ? 1 : MOST, count = 0;
+    tuner_slots look = tuner->slots;
+    tuner_share share;
+    if (options->sim)
+        return most;
+    while (count < most && slots_take(&look, tuner->cores_each, scaling->gpus_per_worker * (scaling->num_workers ? scaling->num_workers : 1), &share))
+        count++;
+    return count;
+}
+
+/* What the searcher is told at the experiment's beginning. */
+static int make_plan(tuner *tuner)
+{
+    const cadre_tuner *options = tuner->options;
+    const cadre_scheduler_table *scheduler = options->scheduler.table;
+    tuner->search.plan = (cadre_search_plan){.parallel = places(tuner), .stops_early = scheduler && scheduler != &cadre_scheduler_fifo};
+    return search_trials(tuner->space, &options->search, options->num_samples ? options->num_samples : 1, &tuner->search.plan.trials);
+}
+
 static int make_core(tuner *tuner)
 {
     const cadre_tuner *options = tuner->options;
-    cadre_search search = options->search;
+    const cadre_searcher_table *table;
     int64_t limit;
-    search.samples = -1; /* the limit is the core's: it may be another one in the experiment's next life */
-    int status = search_trials(tuner->space, &search, options->num_samples ? options->num_samples : 1, &limit);
+    int status = search_choose(&tuner->search, &table);
+    if (status == CADRE_OK)
+        status = search_trials(tuner->space, &tuner->search, options->num_samples ? options->num_samples : 1, &limit);
     if (status != CADRE_OK)
         return status;
     core_spec spec = {
-        .space = tuner->space, .search = &search, .scheduler = options->scheduler, .stop = &options->stop, .maximize = tuner->maximize,
+        .space = tuner->space, .search = &tuner->search, .scheduler = options->scheduler, .stop = &options->stop, .maximize = tuner->maximize,
         .limit = limit, .seed = options->seed,
     };
+    core_free(tuner->core);
+    tuner->core = NULL;
     status = core_new(&spec, &tuner->core);
     if (status != CADRE_OK)
         return status;
     const cadre_stop *stop = &options->stop;
     bool fifo = !options->scheduler.table || options->scheduler.table == &cadre_scheduler_fifo;
     bool rules = stop->max_iterations > 0 || stop->trial_plateau_std > 0 || stop->has_target || stop->rule;
-    const cadre_searcher_table *table = options->search.table ? options->search.table : cadre_searcher_by_name(options->search.name ? options->search.name : "random");
     tuner->sync = !fifo || rules;
-    tuner->log_reports = tuner->sync || (table && table->report);
+    /* auto listens where a scheduler does, too */
+    tuner->log_reports = tuner->sync || (table->report && table != &cadre_searcher_auto);
     return CADRE_OK;
 }
 
@@ -138,6 +167,69 @@ static int check_seed(tuner *tuner, bool fresh)
         status = base_error(CADRE_EINVAL, "%s was begun with seed %s, this is seed %s", tuner->directory, before, text);
     free(before);
     return status;
+}
+
+/* ---- which searcher ---- */
+
+static int record_search(tuner *tuner)
+{
+    const cadre_searcher_table *table;
+    int status = search_choose(&tuner->search, &table);
+    const cadre_search_plan *plan = &tuner->search.plan;
+    json_t *record = status == CADRE_OK ? json_pack("{s:s, s:I, s:i, s:b}", "name", table->name, "trials", (json_int_t)plan->trials, "parallel",
+                                                    plan->parallel, "stops_early", (int)plan->stops_early)
+                                        : NULL;
+    char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
+    if (status == CADRE_OK)
+        status = text ? tracking_experiment_set(tuner->store, tuner->experiment, "search", text) : CADRE_ENOMEM;
+    free(text);
+    json_decref(record);
+    return status;
+}
+
+/* The searcher and the plan that the experiment began with: who did not choose one goes on with that, and a new plan would be another past. */
+static int recall_search(tuner *tuner, const char *text)
+{
+    json_t *record = json_loads(text, 0, NULL);
+    const char *name = json_string_value(json_object_get(record, "name"));
+    const cadre_searcher_table *table = NULL;
+    int status = CADRE_OK;
+    if (!name)
+        status = base_error(CADRE_ECORRUPT, "%s: which searcher it was begun with does not read", tuner->directory);
+    else if (!tuner->search.table && !tuner->search.name && !(tuner->search.table = cadre_searcher_by_name(name)))
+        status = base_error(CADRE_EINVAL, "%s was begun with searcher %s, which is none of Cadre's: give it again", tuner->directory, name);
+    if (status == CADRE_OK)
+        status = search_choose(&tuner->search, &table);
+    if (status == CADRE_OK && strcmp(table->name, name) != 0)
+        status = base_error(CADRE_EINVAL, "%s was begun with searcher %s, this is %s", tuner->directory, name, table->name);
+    tuner->search.plan = (cadre_search_plan){
+        .trials = json_integer_value(json_object_get(record, "trials")),
+        .parallel = (int)json_integer_value(json_object_get(record, "parallel")),
+        .stops_early = json_is_true(json_object_get(record, "stops_early")),
+    };
+    json_decref(record);
+    return status;
+}
+
+static int settle_search(tuner *tuner, bool fresh)
+{
+    char *seed = NULL, *record = NULL;
+    if (fresh)
+        return record_search(tuner);
+    int status = tracking_experiment_get(tuner->store, tuner->experiment, "search", &record);
+    if (status == CADRE_OK && record) {
+        status = recall_search(tuner, record);
+    } else if (status == CADRE_OK && (status = tracking_experiment_get(tuner->store, tuner->experiment, "seed", &seed)) == CADRE_OK) {
+        /* Without a record it is of a time when random search was the default and no searcher had a plan; unless it is no tuner's at all. */
+        if (seed && !tuner->search.table && !tuner->search.name)
+            tuner->search.table = &cadre_searcher_random;
+        if (seed)
+            tuner->search.plan = (cadre_search_plan){0};
+        status = record_search(tuner);
+    }
+    free(record);
+    free(seed);
+    return status == CADRE_OK ? make_core(tuner) : status;
 }
 
 /* max_failures is for all lives. */
@@ -216,6 +308,8 @@ static int open_experiment(tuner *tuner)
     if (!fresh && options->resume == CADRE_TUNE_NEW)
         return base_error(CADRE_EEXIST, "%s has %lld trials already: resume it, or choose another name", tuner->directory, (long long)last.number + 1);
     status = check_space(tuner, fresh);
+    if (status == CADRE_OK)
+        status = settle_search(tuner, fresh);
     if (status == CADRE_OK)
         status = check_seed(tuner, fresh);
     if (status == CADRE_OK && !fresh)
@@ -319,6 +413,10 @@ static int run_experiment(tuner *tuner, zygote *zygote, cadre_tuner_result *resu
     int status = give_out_slots(tuner);
     if (status == CADRE_OK)
         status = cadre_space_new(tuner->options->space, &tuner->space);
+    tuner->search = tuner->options->search;
+    tuner->search.samples = -1; /* the limit is the core's: it may be another one in the experiment's next life */
+    if (status == CADRE_OK)
+        status = make_plan(tuner);
     if (status == CADRE_OK)
         status = make_core(tuner);
     if (status == CADRE_OK)

@@ -33,6 +33,7 @@ typedef struct tuner_trial {
 
 struct tuner {
     const cadre_tuner *options;
+    cadre_search search;   /* of the options, or the one that the experiment was begun with */
     cadre_space *space;
     char **distributions;  /* by dimension, as the store has them; made when they are wanted */
     tuner_core *core;

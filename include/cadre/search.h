@@ -34,6 +34,13 @@ typedef struct cadre_outcome {
     int64_t last_step; /* of a pruned trial: how far it came */
 } cadre_outcome;
 
+/** What the searcher may count on, so far as it is known; zero: nothing. It is the same whenever the searcher is built again. */
+typedef struct cadre_search_plan {
+    int64_t trials;    /* planned in all; 0: not known; negative: no limit */
+    int parallel;      /* at once; 0: not known */
+    bool stops_early;  /* a scheduler stops or pauses trials by what they report */
+} cadre_search_plan;
+
 /** What a searcher is made from. Borrowed; the space outlives the searcher, the rest is not kept. */
 typedef struct cadre_searcher_args {
     const cadre_space *space;
@@ -41,6 +48,7 @@ typedef struct cadre_searcher_args {
     const void *options; /* the searcher's own struct, or NULL for the defaults */
     const char *json;    /* its options as a JSON object, over those; or NULL */
     int64_t samples;     /* how often a searcher that has an end comes to it; 0: once; negative: never */
+    cadre_search_plan plan;
 } cadre_searcher_args;
 
 enum { CADRE_SEARCHER_ABI = 1 };
@@ -74,7 +82,7 @@ typedef struct cadre_searcher_table {
     const char *(*note)(void *self);
 } cadre_searcher_table;
 
-/** Independent draws; the default, as in Ray. The grids of the space are walked, round after round. No options. */
+/** Independent draws. The grids of the space are walked, round after round. No options. */
 CADRE_API extern const cadre_searcher_table cadre_searcher_random;
 
 /** Every combination of the space, the last dimension fastest, as often as cadre_search.samples says; then CADRE_STOP. A
@@ -143,17 +151,18 @@ typedef struct cadre_cmaes_options {
 } cadre_cmaes_options;
 CADRE_API extern const cadre_searcher_table cadre_searcher_cmaes;
 
-/** Has the others suggest, one after the other, as the space and the results are; tuner/search/auto.c tells how. */
+/** The default: has the others suggest, one after the other, as the space, the plan and the results are; tuner/search/auto.c tells how. The grids
+ * of the space are walked as random search does it. */
 typedef struct cadre_auto_options {
     size_t size;      /* sizeof(cadre_auto_options) */
     int64_t handover; /* the first searcher hands over after so many results; 0: as the space is */
 } cadre_auto_options;
 CADRE_API extern const cadre_searcher_table cadre_searcher_auto;
 
-/** Which searcher, and what is put around it. Zero is random search. Borrowed during cadre_searcher_new only. */
+/** Which searcher, and what is put around it. Zero is `auto`. Borrowed during cadre_searcher_new only. */
 typedef struct cadre_search {
     const cadre_searcher_table *table; /* NULL: the one of `name` */
-    const char *name;                  /* of the registry, cadre_searcher_name: "tpe", "auto", ...; NULL: "random" */
+    const char *name;                  /* of the registry, cadre_searcher_name: "tpe", "auto", ...; NULL: "auto" */
     const void *options;
     const char *json;
     int max_concurrent; /* at most so many trials run at once, then CADRE_LATER; 0: no limit */
@@ -161,6 +170,7 @@ typedef struct cadre_search {
     int repeats;        /* every point is tried so often, and the searcher is told the mean; 0 and 1: once */
     const cadre_config *const
         *points; /* configs to try first, a list that NULL ends, or NULL; what a config leaves out is drawn at random */
+    cadre_search_plan plan; /* the tuner knows it better: its own is taken there */
 } cadre_search;
 
 /* Whole ones: `.search = CADRE_TPE(.startup = 20)`. */

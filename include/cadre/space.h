@@ -119,7 +119,7 @@ typedef struct cadre_param {
 #define CADRE_CHOICE_DOUBLE(name_, ...) {.kind = CADRE_PARAM_CHOICE, .name = name_, .of = CADRE_VALUE_DOUBLE, CADRE_VALUES_OF_(double, __VA_ARGS__)}
 #define CADRE_CHOICE_BOOL(name_) {.kind = CADRE_PARAM_CHOICE, .name = name_, .of = CADRE_VALUE_BOOL, CADRE_VALUES_OF_(bool, false, true)}
 
-/** Every one of the values in turn: random and grid search walk the product of all grids; to the other searchers it is a choice. */
+/** Every one of the values in turn: auto, random and grid search walk the product of all grids; to the other searchers it is a choice. */
 #define CADRE_GRID(name_, ...) {.kind = CADRE_PARAM_GRID, .name = name_, .of = CADRE_VALUE_STRING, CADRE_VALUES_OF_(const char *, __VA_ARGS__)}
 #define CADRE_GRID_INT(name_, ...) {.kind = CADRE_PARAM_GRID, .name = name_, .of = CADRE_VALUE_INT, CADRE_VALUES_OF_(int64_t, __VA_ARGS__)}
 #define CADRE_GRID_DOUBLE(name_, ...) {.kind = CADRE_PARAM_GRID, .name = name_, .of = CADRE_VALUE_DOUBLE, CADRE_VALUES_OF_(double, __VA_ARGS__)}

@@ -44,11 +44,11 @@ typedef struct cadre_tuner {
     const char *metric;           /* the objective, which every report should have */
     cadre_mode mode;              /* CADRE_MAX (also what 0 means) or CADRE_MIN */
     const cadre_param *space;     /* ended by CADRE_END */
-    cadre_search search;          /* zero: random */
+    cadre_search search;          /* zero: auto; when resumed, the searcher that the experiment began with */
     cadre_scheduler scheduler;    /* zero: FIFO */
     cadre_stop stop;
     const char *time_attr;        /* metric that counts as the scheduler's time, which is not asked about reports without it; NULL: the report's number */
-    int64_t num_samples;          /* trials in all; with random search over grids, and with grid search, walks over all combinations, as in Ray. 0: 1;
+    int64_t num_samples;          /* trials in all; with auto and random search over grids, and with grid search, walks over all combinations, as in Ray. 0: 1;
                                      -1: no limit (then give stop a rule) */
     int max_concurrent;           /* trials at once; 0: as many as cores and GPUs allow */
     double cores, gpus;           /* to be given out; 0: all that the machine has */

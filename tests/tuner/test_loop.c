@@ -57,7 +57,7 @@ static int fit(const char *name, cadre_tuner tuner, const char *how, cadre_tuner
 static void simulation_repeats(void **state)
 {
     (void)state;
-    const cadre_search searches[] = {{.name = "random"}, {.name = "tpe"}, {.name = "bohb"}};
+    const cadre_search searches[] = {{.name = "random"}, {.name = "tpe"}, {.name = "bohb"}, {0}};
     const cadre_scheduler schedulers[] = {{0},
                                           {&cadre_scheduler_asha, &stopping},
                                           {&cadre_scheduler_asha, &promotion},
@@ -66,7 +66,7 @@ static void simulation_repeats(void **state)
                                           {&cadre_scheduler_percentile, NULL}};
     for (int i = 0; i < 12; i++) {
         bool pauses = i / 2 == 2;
-        cadre_tuner tuner = {.sim = simulate, .num_samples = 40, .seed = 3, .max_concurrent = 3, .search = searches[(i + i / 4) % 3], .scheduler = schedulers[i / 2]};
+        cadre_tuner tuner = {.sim = simulate, .num_samples = 40, .seed = 3, .max_concurrent = 3, .search = searches[(i + i / 4) % 4], .scheduler = schedulers[i / 2]};
         char first[8], second[8];
         snprintf(first, sizeof first, "a%d", i);
         snprintf(second, sizeof second, "b%d", i);
@@ -112,6 +112,47 @@ static void the_choice_of_auto_is_in_the_store(void **state)
     assert_true(strncmp(rows, "0: gp, after 0 results: ", 24) == 0);
     assert_non_null(second);
     assert_true(strncmp(second + 1, "12: cmaes, after 12 results: ", 29) == 0 && !strchr(second + 1, '\n'));
+}
+
+/* The searcher and what it was told to expect stand in the store: a later life goes on with them. */
+static void the_default_is_kept(void **state)
+{
+    (void)state;
+    static const char search[] = "SELECT value_json FROM cadre_experiments WHERE key = 'search'";
+    cadre_tuner tuner = {.sim = simulate, .num_samples = 14, .seed = 3, .max_concurrent = 1, .scheduler = {&cadre_scheduler_asha, &stopping}};
+    assert_int_equal(fit("whole", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(rows_of("whole", search), "{\"name\":\"auto\",\"trials\":14,\"parallel\":1,\"stops_early\":true}");
+    char *whole = strdup(trials_of("whole"));
+    tuner.num_samples = 5;
+    assert_int_equal(fit("parts", tuner, NULL, NULL), CADRE_OK);
+    tuner.num_samples = 14;
+    tuner.resume = CADRE_TUNE_RESUME;
+    tuner.search = CADRE_SEARCH_RANDOM;
+    assert_int_equal(fit("parts", tuner, NULL, NULL), CADRE_EINVAL);
+    assert_non_null(strstr(cadre_error_message(), "was begun with searcher auto, this is random"));
+    tuner.search = (cadre_search){0};
+    assert_int_equal(fit("parts", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(trials_of("parts"), whole);
+    assert_string_equal(rows_of("parts", search), "{\"name\":\"auto\",\"trials\":5,\"parallel\":1,\"stops_early\":true}");
+    free(whole);
+}
+
+/* An experiment of a time when the default was random search, and nothing said so. */
+static void an_old_default_goes_on(void **state)
+{
+    (void)state;
+    cadre_tuner tuner = {.sim = simulate, .num_samples = 20, .seed = 3, .max_concurrent = 1, .search = CADRE_SEARCH_RANDOM};
+    assert_int_equal(fit("whole", tuner, NULL, NULL), CADRE_OK);
+    char *whole = strdup(trials_of("whole"));
+    tuner.num_samples = 13;
+    assert_int_equal(fit("old", tuner, NULL, NULL), CADRE_OK);
+    rows_of("old", "DELETE FROM cadre_experiments WHERE key = 'search'");
+    tuner.num_samples = 20;
+    tuner.resume = CADRE_TUNE_RESUME;
+    tuner.search = (cadre_search){0};
+    assert_int_equal(fit("old", tuner, NULL, NULL), CADRE_OK);
+    assert_string_equal(trials_of("old"), whole);
+    free(whole);
 }
 
 static void processes_do_as_simulated(void **state)
@@ -237,7 +278,7 @@ static void wrong_options(void **state)
 static void survives_kills(void **state)
 {
     (void)state;
-    cadre_tuner tuner = {.num_samples = 60, .seed = 11, .cores = 2};
+    cadre_tuner tuner = {.num_samples = 60, .seed = 11, .cores = 2, .search = CADRE_SEARCH_RANDOM};
     assert_int_equal(fit("calm", tuner, NULL, NULL), CADRE_OK);
     char *calm = strdup(trials_of("calm"));
     int kills = 0, status = -1;
@@ -274,6 +315,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(simulation_repeats, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_choice_of_auto_is_in_the_store, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(the_default_is_kept, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(an_old_default_goes_on, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(processes_do_as_simulated, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(failures_are_told, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(grids_are_walked, make_folder, remove_folder),

@@ -162,6 +162,81 @@ static void two_in_turn(void **state)
     cadre_space_free(space);
 }
 
+/* With such a plan over such a space `auto`, which is the default, does what the searcher of that name does, and says so. */
+static void does_as(const cadre_param *params, cadre_search_plan plan, const char *name)
+{
+    cadre_space *space = make(params);
+    cadre_searcher *one, *other = start(space, name, NULL);
+    assert_int_equal(cadre_searcher_new(space, &(cadre_search){.plan = plan}, 5, &one), CADRE_OK);
+    for (int i = 0; i < 30; i++) {
+        double x[DIMS], same[DIMS];
+        int64_t number, again;
+        ask(one, x, &number);
+        if (i == 0)
+            assert_true(strncmp(cadre_searcher_note(one), name, strlen(name)) == 0 && cadre_searcher_note(one)[strlen(name)] == ',');
+        ask(other, same, &again);
+        assert_memory_equal(x, same, sizeof x);
+        double value = value_of(x);
+        bool pruned = i % 3 > 0;
+        for (int64_t step = 1; step <= (pruned ? 2 : 6); step++) {
+            assert_int_equal(cadre_searcher_report(one, number, step, value + 1 / (double)step), CADRE_OK);
+            assert_int_equal(cadre_searcher_report(other, again, step, value + 1 / (double)step), CADRE_OK);
+        }
+        cadre_outcome outcome = {pruned ? CADRE_ENDED_PRUNED : CADRE_ENDED_COMPLETE, value + (pruned ? 1.0 / 2 : 1.0 / 6), pruned ? 2 : 6};
+        assert_int_equal(cadre_searcher_tell(one, number, &outcome), CADRE_OK);
+        assert_int_equal(cadre_searcher_tell(other, again, &outcome), CADRE_OK);
+    }
+    cadre_searcher_free(one);
+    cadre_searcher_free(other);
+    cadre_space_free(space);
+}
+
+static void space_and_plan_decide(void **state)
+{
+    (void)state;
+    const cadre_param *plain = PARAMS(CADRE_UNIFORM("a", -2, 2), CADRE_UNIFORM("b", -2, 2), CADRE_CHOICE("c", "x", "y", "z"));
+    does_as(plain, (cadre_search_plan){0}, "gp");
+    does_as(plain, (cadre_search_plan){.trials = -1, .parallel = 64}, "gp");
+    does_as(plain, (cadre_search_plan){.trials = 40, .stops_early = true}, "bohb");
+    does_as(PARAMS(CADRE_UNIFORM("a", -2, 2), CADRE_GRID_INT("b", -1, 0, 1), CADRE_CHOICE("c", "x", "y", "z")), (cadre_search_plan){.stops_early = true},
+            "random");
+    does_as(PARAMS(CADRE_UNIFORM("a", 1, 1), CADRE_CHOICE("b", "x"), CADRE_CHOICE("c", "x")), (cadre_search_plan){0}, "random");
+}
+
+/* Which trial is the first that gp does not suggest. */
+static int64_t handed_over_at(const cadre_param *params, cadre_search_plan plan, const char *json, cadre_trial_end end)
+{
+    cadre_space *space = make(params);
+    cadre_searcher *searcher;
+    assert_int_equal(cadre_searcher_new(space, &(cadre_search){.json = json, .plan = plan}, 5, &searcher), CADRE_OK);
+    double x[40];
+    int64_t number = -1;
+    for (int notes = 0; notes < 2;) {
+        ask(searcher, x, &number);
+        notes += *cadre_searcher_note(searcher) != 0;
+        assert_int_equal(cadre_searcher_tell(searcher, number, &(cadre_outcome){.end = end, .value = x[0]}), CADRE_OK);
+    }
+    cadre_searcher_free(searcher);
+    cadre_space_free(space);
+    return number;
+}
+
+static void it_hands_over_earlier_where_gp_costs_too_much(void **state)
+{
+    (void)state;
+    static char names[40][8];
+    cadre_param wide[41] = {{0}}, small[] = {CADRE_UNIFORM("a", 0, 1), CADRE_END};
+    for (int i = 0; i < 40; i++) {
+        snprintf(names[i], sizeof names[i], "x%d", i);
+        wide[i] = (cadre_param)CADRE_UNIFORM(names[i], 0, 1);
+    }
+    wide[40] = (cadre_param)CADRE_END;
+    assert_int_equal(handed_over_at(small, (cadre_search_plan){.trials = 5000}, NULL, CADRE_ENDED_COMPLETE), 100);
+    assert_int_equal(handed_over_at(wide, (cadre_search_plan){.trials = 5000}, NULL, CADRE_ENDED_COMPLETE), 80);
+    assert_int_equal(handed_over_at(small, (cadre_search_plan){.trials = 5000}, "{\"handover\": 20}", CADRE_ENDED_COMPLETE), 20);
+    assert_int_equal(handed_over_at(small, (cadre_search_plan){0}, "{\"handover\": 20}", CADRE_ENDED_FAILED), 40);
+}
+
 static void what_is_wrong_is_refused(void **state)
 {
     (void)state;
@@ -182,6 +257,8 @@ int main(void)
         cmocka_unit_test(it_suggests_what_the_one_it_names_does),
         cmocka_unit_test(it_hands_over),
         cmocka_unit_test(two_in_turn),
+        cmocka_unit_test(space_and_plan_decide),
+        cmocka_unit_test(it_hands_over_earlier_where_gp_costs_too_much),
         cmocka_unit_test(what_is_wrong_is_refused),
     };
     return cmocka_run_group_tests_name("auto", tests, NULL, NULL);

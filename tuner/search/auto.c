@@ -1,9 +1,11 @@
 /*
- * "auto": the searcher for who does not want to choose one. It looks at the space and at how many results there are,
- * has one of the other searchers suggest, and says which and why (cadre_searcher_note; the tuner writes it into the
- * store).
+ * "auto", the default: the searcher for who does not want to choose one. It looks at the space, at what is planned and
+ * at how many results there are, has one of the other searchers suggest, and says which and why (cadre_searcher_note;
+ * the tuner writes it into the store).
  *
- * - first gp: few results go furthest there, whatever the space is;
+ * - random, where the space has grids, which it walks, or only one point;
+ * - bohb, where a scheduler stops or pauses trials by what they report: it alone learns from those;
+ * - else first gp: few results go furthest there, whatever the space is, also with many trials at once;
  * - where nothing is continuous, after 40 results gp and tpe in turn: of 12 runs of 200 trials on four tables of
  *   trainings they found the best config in 9, gp alone in 7, tpe alone in 5;
  * - after 200 results cmaes, where all dimensions are numbers that are always there, not all in steps: begun around
@@ -11,8 +13,10 @@
  *   elsewhere when it has;
  * - after 200 results tpe, where there are choices, conditions or steps alone.
  *
- * The number of trials that are planned and noise do not count so far: the first may change between two lives of an
- * experiment, and the second is gp's own business.
+ * What gp costs grows with the results and with the dimensions. It hands over so early that all its suggestions
+ * together cost some seconds: before 200 results where there are many dimensions, or where so many trials are planned
+ * that each must be a cheap one. No clock is looked at: the same history has the same suggestions on every machine.
+ * Noise is gp's own business, which fits it.
  *
  * Each of them is told everything that happened, as if the trials of the others came from elsewhere, and none before it
  * has to suggest something: auto keeps one log of what happened, and who is to suggest first hears the rest of it. So a
@@ -32,16 +36,16 @@
 #include <string.h>
 
 /* The searchers that it knows. */
-typedef enum auto_who { AUTO_GP, AUTO_TPE, AUTO_CMAES, AUTO_MEMBERS } auto_who;
+typedef enum auto_who { AUTO_GP, AUTO_TPE, AUTO_CMAES, AUTO_BOHB, AUTO_RANDOM, AUTO_MEMBERS } auto_who;
 
-static const cadre_searcher_table *const tables[AUTO_MEMBERS] = {&cadre_searcher_gp, &cadre_searcher_tpe,
-                                                                 &cadre_searcher_cmaes};
+static const cadre_searcher_table *const tables[AUTO_MEMBERS] = {
+    &cadre_searcher_gp, &cadre_searcher_tpe, &cadre_searcher_cmaes, &cadre_searcher_bohb, &cadre_searcher_random};
 
 typedef struct auto_event {
-    enum { AUTO_STARTED, AUTO_TOLD } what;
+    enum { AUTO_STARTED, AUTO_REPORTED, AUTO_TOLD } what;
     int asked;             /* AUTO_STARTED: who suggested it; -1: none of them */
     int64_t row;           /* the trial */
-    cadre_outcome outcome; /* AUTO_TOLD */
+    cadre_outcome outcome; /* AUTO_TOLD; of AUTO_REPORTED the value and the step */
 } auto_event;
 
 typedef struct auto_member {
@@ -54,11 +58,12 @@ typedef struct auto_search {
     const cadre_space *space;
     uint64_t seed;
     int64_t handover;
+    bool walks, stops_early;
     int numbers, continuous, choices, conditional; /* dimensions; a conditional one counts as what it is, too */
     auto_member member[AUTO_MEMBERS];
     const struct auto_phase *phase; /* of the last suggestion; NULL: there was none */
     int64_t asked;
-    int64_t ended; /* complete and pruned trials */
+    int64_t ended, failed; /* complete and pruned trials, and the others */
     int64_t events, event_room, rows, row_room;
     auto_event *event;
     int64_t *number; /* of each row: trials in the order in which they were heard of */
@@ -78,6 +83,36 @@ static void auto_free(void *self)
     free(search);
 }
 
+/* What there is to be searched. */
+static int look_at_space(auto_search *search)
+{
+    const cadre_space *space = search->space;
+    int64_t combinations;
+    for (int d = 0; d < space->count; d++) {
+        const cadre_dim *dim = &space->dims[d];
+        bool number = dim->kind != CADRE_DIM_CATEGORICAL;
+        search->choices += !number && dim->count > 1;
+        search->numbers += number && dim->high > dim->low;
+        search->continuous += number && dim->step == 0 && dim->high > dim->low;
+        search->conditional += dim->conditions > 0;
+    }
+    int status = cadre_space_grid_size(space, SEARCH_LARGEST_GRID, &combinations);
+    search->walks = !status && combinations > 1;
+    return status;
+}
+
+/* After how many results gp hands over. One suggestion costs some 25 ms at 200 results in 8 dimensions, and that grows
+ * with the dimensions and faster than the results. */
+static int64_t handover(const auto_search *search, int64_t trials)
+{
+    enum { RESULTS = 200, CHEAP = 1000, CHEAP_RESULTS = 100, DIMS = 32, LEAST = 50 };
+    int64_t results = trials > CHEAP ? CHEAP_RESULTS : RESULTS;
+    int dims = search->numbers + search->choices;
+    if (dims > DIMS)
+        results = results * DIMS / dims;
+    return results > LEAST ? results : LEAST;
+}
+
 static int auto_create(const cadre_searcher_args *args, void **self)
 {
     static const search_option known[] = {
@@ -93,14 +128,13 @@ static int auto_create(const cadre_searcher_args *args, void **self)
         return CADRE_ENOMEM;
     search->space = args->space;
     search->seed = args->seed;
-    search->handover = options.handover;
-    for (int d = 0; d < args->space->count; d++) {
-        const cadre_dim *dim = &args->space->dims[d];
-        search->choices += dim->kind == CADRE_DIM_CATEGORICAL;
-        search->numbers += dim->kind != CADRE_DIM_CATEGORICAL;
-        search->continuous += dim->kind != CADRE_DIM_CATEGORICAL && dim->step == 0 && dim->high > dim->low;
-        search->conditional += dim->conditions > 0;
+    search->stops_early = args->plan.stops_early;
+    status = look_at_space(search);
+    if (status) {
+        auto_free(search);
+        return status;
     }
+    search->handover = options.handover ? options.handover : handover(search, args->plan.trials);
     for (int m = 0; m < AUTO_MEMBERS; m++)
         search->member[m].table = tables[m];
     *self = search;
@@ -140,13 +174,20 @@ static int64_t add_row(auto_search *search, int64_t number, const double *x)
     return search->rows++;
 }
 
-/* The row of a trial, or -1. Trials that are told of began not long ago. */
+/* The row of a trial, or -1. Their numbers grow. */
 static int64_t find_row(const auto_search *search, int64_t number)
 {
-    int64_t at = search->rows - 1;
-    while (at >= 0 && search->number[at] != number)
-        at--;
-    return at;
+    int64_t low = 0, high = search->rows;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (search->number[middle] == number)
+            return middle;
+        if (search->number[middle] < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return -1;
 }
 
 static void log_event(auto_search *search, auto_event event) { search->event[search->events++] = event; }
@@ -161,6 +202,8 @@ static int catch_up(auto_search *search, int m)
         const double *x = row(search, event->row);
         if (event->what == AUTO_STARTED && event->asked != m && member->table->running)
             status = member->table->running(member->self, number, x);
+        else if (event->what == AUTO_REPORTED && member->table->report)
+            status = member->table->report(member->self, number, event->outcome.last_step, event->outcome.value);
         else if (event->what == AUTO_TOLD)
             status = member->table->tell(member->self, number, x, &event->outcome);
         if (status)
@@ -179,17 +222,27 @@ typedef struct auto_phase {
 } auto_phase;
 
 /* What auto_ask compares is their addresses. */
+static const auto_phase grids = {1, {AUTO_RANDOM}, "random", "the space has grids, which are walked"};
+static const auto_phase nothing = {1, {AUTO_RANDOM}, "random", "there is nothing to be searched"};
+static const auto_phase stopped = {1, {AUTO_BOHB}, "bohb", "a scheduler stops trials early, and it learns from those"};
 static const auto_phase few = {1, {AUTO_GP}, "gp", "few results go furthest there"};
 static const auto_phase steps = {
     2, {AUTO_GP, AUTO_TPE}, "gp and tpe in turn", "there are only steps and choices, which one alone tries too few of"};
 static const auto_phase numbers = {1, {AUTO_CMAES}, "cmaes", "numbers alone, and many results to begin from"};
 static const auto_phase mixed = {1, {AUTO_TPE}, "tpe", "choices, conditions or steps alone, and many results"};
 
-enum { STEPS_FROM = 40, HANDOVER = 200 };
+enum { STEPS_FROM = 40 };
 
 static const auto_phase *choose(const auto_search *search)
 {
-    if (search->ended >= (search->handover ? search->handover : HANDOVER))
+    if (search->walks)
+        return &grids;
+    if (search->numbers + search->choices == 0)
+        return &nothing;
+    if (search->stops_early)
+        return &stopped;
+    /* Failed trials teach little and cost gp as much. */
+    if (search->ended >= search->handover || search->ended + search->failed >= 2 * search->handover)
         return search->choices || search->conditional || !search->continuous ? &mixed : &numbers;
     return search->continuous || search->ended < STEPS_FROM ? &few : &steps;
 }
@@ -212,7 +265,7 @@ static int auto_ask(void *self, int64_t number, double *x)
     if (status)
         return status;
     if (!member->self) {
-        cadre_searcher_args args = {.space = search->space, .seed = search->seed};
+        cadre_searcher_args args = {.space = search->space, .seed = search->seed, .samples = -1};
         status = member->table->create(&args, &member->self);
         if (status)
             return status;
@@ -241,6 +294,18 @@ static int auto_running(void *self, int64_t number, const double *x)
     return CADRE_OK;
 }
 
+static int auto_report(void *self, int64_t number, int64_t step, double value)
+{
+    auto_search *search = self;
+    int64_t at = find_row(search, number);
+    if (!search->stops_early || at < 0) /* else nobody listens */
+        return CADRE_OK;
+    int status = make_room(search);
+    if (!status)
+        log_event(search, (auto_event){.what = AUTO_REPORTED, .row = at, .outcome = {.value = value, .last_step = step}});
+    return status;
+}
+
 static int auto_tell(void *self, int64_t number, const double *x, const cadre_outcome *outcome)
 {
     auto_search *search = self;
@@ -251,6 +316,7 @@ static int auto_tell(void *self, int64_t number, const double *x, const cadre_ou
     log_event(search,
               (auto_event){.what = AUTO_TOLD, .row = at >= 0 ? at : add_row(search, number, x), .outcome = *outcome});
     search->ended += outcome->end != CADRE_ENDED_FAILED;
+    search->failed += outcome->end == CADRE_ENDED_FAILED;
     return CADRE_OK;
 }
 
@@ -264,6 +330,7 @@ const cadre_searcher_table cadre_searcher_auto = {
     .ask = auto_ask,
     .tell = auto_tell,
     .running = auto_running,
+    .report = auto_report,
     .free = auto_free,
     .note = auto_note,
 };

@@ -16,6 +16,8 @@ enum {
     SEARCH_STREAM_GP = 16,
 };
 
+#define SEARCH_DEFAULT "auto" /* who does not choose one */
+
 /* A searcher as a wrapper sees it. */
 typedef struct search_layer {
     const cadre_searcher_table *table;
@@ -33,9 +35,14 @@ enum { SEARCH_LARGEST_GRID = 1000000 }; /* combinations, unless the grid searche
 /** The combinations that the grid searcher would walk; its errors. */
 int search_grid_count(const cadre_searcher_args *args, int64_t *count);
 
+/** The searcher that is meant; CADRE_ENOENT and CADRE_EVERSION as cadre_searcher_new. */
+int search_choose(const cadre_search *search, const cadre_searcher_table **out);
+/** Whether the searcher walks the grids of the space, so that a sample is a walk. */
+bool search_walks(const cadre_searcher_table *table);
+
 /**
  * How many trials `num_samples` (negative: no limit, and so is the answer) comes to. As in Ray a sample of a space with
- * grids is a walk over all their combinations, where the searcher walks (random, grid); points to try first come in addition then, and all
+ * grids is a walk over all their combinations, where the searcher walks (auto, random, grid); points to try first come in addition then, and all
  * of it as often as repeats says. Else a sample is a trial.
  */
 int search_trials(const cadre_space *space, const cadre_search *search, int64_t num_samples, int64_t *trials);

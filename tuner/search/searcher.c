@@ -44,9 +44,9 @@ const cadre_searcher_table *cadre_searcher_by_name(const char *name)
 
 const char *cadre_searcher_name(int i) { return i >= 0 && i < REGISTERED ? registry[i]->name : NULL; }
 
-static int choose(const cadre_search *search, const cadre_searcher_table **out)
+int search_choose(const cadre_search *search, const cadre_searcher_table **out)
 {
-    const char *name = search->name ? search->name : "random";
+    const char *name = search->name ? search->name : SEARCH_DEFAULT;
     *out = search->table ? search->table : cadre_searcher_by_name(name);
     if (!*out) {
         char names[256] = "";
@@ -63,16 +63,21 @@ static int choose(const cadre_search *search, const cadre_searcher_table **out)
     return CADRE_OK;
 }
 
+bool search_walks(const cadre_searcher_table *table)
+{
+    return table == &cadre_searcher_auto || table == &cadre_searcher_random || table == &cadre_searcher_grid;
+}
+
 int search_trials(const cadre_space *space, const cadre_search *search, int64_t num_samples, int64_t *trials)
 {
     const cadre_searcher_table *table;
     int64_t grid = 1, points = 0, repeats = search->repeats > 1 ? search->repeats : 1;
     cadre_searcher_args args = {.space = space, .options = search->options, .json = search->json};
-    int status = choose(search, &table);
-    if (!status && table == &cadre_searcher_random)
-        status = cadre_space_grid_size(space, SEARCH_LARGEST_GRID, &grid);
+    int status = search_choose(search, &table);
     if (!status && table == &cadre_searcher_grid)
         status = search_grid_count(&args, &grid);
+    else if (!status && search_walks(table))
+        status = cadre_space_grid_size(space, SEARCH_LARGEST_GRID, &grid);
     if (status)
         return status;
     while (search->points && search->points[points])
@@ -109,9 +114,10 @@ int cadre_searcher_new(const cadre_space *space, const cadre_search *search, uin
         return CADRE_ENOMEM;
     searcher->space = space;
     searcher->ndims = (size_t)cadre_space_count(space);
-    cadre_searcher_args args = {.space = space, .seed = seed, .options = search->options, .json = search->json, .samples = search->samples};
+    cadre_searcher_args args = {.space = space, .seed = seed, .options = search->options, .json = search->json, .samples = search->samples,
+                                .plan = search->plan};
     const cadre_searcher_table *table;
-    int status = choose(search, &table);
+    int status = search_choose(search, &table);
     void *self = NULL;
     if (!status) {
         status = table->create(&args, &self);
