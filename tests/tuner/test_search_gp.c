@@ -113,6 +113,7 @@ static void the_kernel_is_what_it_says(void **state)
     set_up_everything(&f);
     double theta[32], row[MOST], scratch[4 * MOST];
     set_theta(&f, theta);
+    gp_kernel_prepare(&f.model.kernel, f.model.points.at, f.model.points.stride, POINTS);
     for (int i = 0; i < POINTS; i++) {
         gp_kernel_row(&f.model.kernel, f.model.points.at + i, f.model.points.stride, &f.model.points, POINTS, scratch,
                       row);
@@ -184,7 +185,7 @@ static void the_posterior_is_that_of_the_book(void **state)
     (void)state;
     fixture f;
     set_up_everything(&f);
-    double theta[32], columns[GP_BLOCK * 16] = {0}, x[GP_BLOCK][16], mean[GP_BLOCK], variance[GP_BLOCK];
+    double theta[32], columns[GP_BLOCK * 32] = {0}, x[GP_BLOCK][16], mean[GP_BLOCK], variance[GP_BLOCK];
     set_theta(&f, theta);
     gp_model_factor(&f.model);
     for (int i = 0; i < GP_BLOCK; i++) {

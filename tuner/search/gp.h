@@ -46,6 +46,7 @@ typedef struct gp_axis {
     int dim;     /* of the space */
     int column;  /* its first */
     int columns; /* 1, or 2 for a number under conditions */
+    int powers;  /* of a number that is always there: two columns that gp_kernel_prepare fills; else 0 */
     bool choice;
     bool continuous; /* a number without steps */
     double steps;    /* values of a stepped number */
@@ -151,6 +152,8 @@ typedef struct gp_kernel {
     double *w, *v;             /* one over the squared lengthscale, by axis */
 } gp_kernel;
 
+/** What the other three need of points in columns besides their place, which depends on the lengthscales: see gp_kernel.c. */
+void gp_kernel_prepare(const gp_kernel *kernel, double *columns, int stride, int count);
 /** k(point, points[i]) for i < count into out. `scratch` has room for 2 * count. `point` has its columns `stride`
  * apart. */
 void gp_kernel_row(const gp_kernel *kernel, const double *point, int stride, const gp_points *points, int count,
@@ -210,7 +213,7 @@ bool gp_model_try(gp_model *model, int n);
  * must. */
 void gp_model_factor(gp_model *model);
 /** Mean and variance of the objective's target at GP_BLOCK points in columns (stride GP_BLOCK). */
-void gp_model_predict(gp_model *model, const double *columns, double *mean, double *variance);
+void gp_model_predict(gp_model *model, double *columns, double *mean, double *variance);
 
 /** Hyperparameters of the largest posterior density into the kernel; the negative logarithm of that density. */
 double gp_fit(gp_model *model, bool restart, int evaluations);
@@ -232,9 +235,9 @@ typedef struct gp_goal {
 } gp_goal;
 
 /** log expected improvement of GP_BLOCK points in columns. */
-void gp_log_ei(gp_model *model, gp_goal goal, const double *columns, double *out);
+void gp_log_ei(gp_model *model, gp_goal goal, double *columns, double *out);
 /** The same of one point (its columns side by side), and its derivatives by u of the continuous axes. */
-double gp_log_ei_slope(gp_model *model, gp_goal goal, const double *columns, double *gradient);
+double gp_log_ei_slope(gp_model *model, gp_goal goal, double *columns, double *gradient);
 
 /* ---- search ----------------------------------------------------------------------------------------------------- */
 

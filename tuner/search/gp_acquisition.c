@@ -34,7 +34,7 @@ double gp_log_h(double z, double *slope)
 
 static const double least = 1e-18; /* variance of what is known */
 
-void gp_log_ei(gp_model *model, gp_goal goal, const double *columns, double *out)
+void gp_log_ei(gp_model *model, gp_goal goal, double *columns, double *out)
 {
     double mean[GP_BLOCK], variance[GP_BLOCK], slope;
     gp_model_predict(model, columns, mean, variance);
@@ -44,11 +44,12 @@ void gp_log_ei(gp_model *model, gp_goal goal, const double *columns, double *out
     }
 }
 
-double gp_log_ei_slope(gp_model *model, gp_goal goal, const double *columns, double *gradient)
+double gp_log_ei_slope(gp_model *model, gp_goal goal, double *columns, double *gradient)
 {
     const gp_kernel *kernel = &model->kernel;
     int n = model->all;
     double *row = model->row, *half = row + n, *back = half + n, *scratch = back + n, slope;
+    gp_kernel_prepare(kernel, columns, 1, 1);
     gp_kernel_row(kernel, columns, 1, &model->points, n, scratch, row);
     double mean = gp_dot(n, model->alpha, row);
     gp_multiply(n, model->stride, model->inverse, row, half);

@@ -1,6 +1,10 @@
 /*
  * The covariance: Matern-5/2 (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, eq. 4.17) of all
  * axes together, each with its own lengthscale, and of each axis alone.
+ *
+ * Exponentials are what it costs. Along one axis exp(-|c a - c b|) is the smaller one of exp(c a) exp(-c b) and its
+ * inverse, so that each point needs its two powers and no pair an exponential: gp_kernel_prepare makes them. Of a
+ * choice M has two values.
  */
 #include "tuner/search/gp.h"
 
@@ -80,6 +84,75 @@ GP_WIDE static void add(int n, double factor, const double *restrict a, double *
         out[i] += factor * a[i];
 }
 
+/* A number's axis alone: M and M' by the powers exp(r) and exp(-r) of its points. */
+typedef struct line {
+    double at, up, down;               /* of the point */
+    const double *ats, *ups, *downs; /* of the others */
+    double root;                       /* sqrt(5 v) */
+} line;
+
+/* out += scale M, all += w distances. */
+GP_WIDE static void add_line(int n, line l, double scale, double w, double *restrict all, double *restrict out)
+{
+    for (int i = 0; i < n; i++) {
+        double off = l.at - l.ats[i], r = l.root * fabs(off);
+        double one = l.up * l.downs[i], other = l.down * l.ups[i];
+        all[i] += w * (off * off);
+        out[i] += scale * (1 + r + r * r * (1.0 / 3)) * (one < other ? one : other);
+    }
+}
+
+GP_WIDE static void line_and_slope(int n, line l, double *restrict value, double *restrict slope)
+{
+    for (int i = 0; i < n; i++) {
+        double r = l.root * fabs(l.at - l.ats[i]);
+        double one = l.up * l.downs[i], other = l.down * l.ups[i], e = one < other ? one : other;
+        value[i] = (1 + r + r * r * (1.0 / 3)) * e;
+        slope[i] = -5.0 / 6 * (1 + r) * e;
+    }
+}
+
+/* Of a choice, whose distances are 0 and 1. */
+GP_WIDE static void add_choice(int n, double scale, double other, const double *restrict unequal, double *restrict out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] += scale * (1 + unequal[i] * (other - 1));
+}
+
+static double matern_of(double q)
+{
+    double r = sqrt(5 * q);
+    return (1 + r + r * r * (1.0 / 3)) * exp(-r);
+}
+
+void gp_kernel_prepare(const gp_kernel *kernel, double *columns, int stride, int count)
+{
+    for (int d = 0; d < kernel->space->axes; d++) {
+        const gp_axis *axis = &kernel->space->axis[d];
+        if (!axis->powers)
+            continue;
+        const double *at = columns + (size_t)axis->column * (size_t)stride;
+        double *up = columns + (size_t)axis->powers * (size_t)stride, *down = up + stride, root = sqrt(5 * kernel->v[d]);
+        for (int i = 0; i < count; i++) {
+            up[i] = exp(root * at[i]);
+            down[i] = 1 / up[i];
+        }
+    }
+}
+
+static line line_of(const gp_kernel *kernel, int d, const double *point, int stride, const gp_points *points)
+{
+    const gp_axis *axis = &kernel->space->axis[d];
+    const double *ups = points->at + (size_t)axis->powers * (size_t)points->stride;
+    return (line){.at = point[axis->column * stride],
+                  .up = point[axis->powers * stride],
+                  .down = point[(axis->powers + 1) * stride],
+                  .ats = points->at + (size_t)axis->column * (size_t)points->stride,
+                  .ups = ups,
+                  .downs = ups + points->stride,
+                  .root = sqrt(5 * kernel->v[d])};
+}
+
 /* Squared distances along an axis. */
 static void distances(const gp_axis *axis, const double *point, int stride, const gp_points *points, int count,
                       double *out)
@@ -94,6 +167,16 @@ static void distances(const gp_axis *axis, const double *point, int stride, cons
         squares_of_two(count, a, column, point[(axis->column + 1) * stride], column + points->stride, out);
 }
 
+/* M and M' of axis d alone, whose distances are `along`. */
+static void alone_and_slope(const gp_kernel *kernel, int d, const double *point, int stride, const gp_points *points,
+                            int count, const double *along, double *value, double *slope)
+{
+    if (kernel->space->axis[d].powers)
+        line_and_slope(count, line_of(kernel, d, point, stride, points), value, slope);
+    else
+        matern_and_slope(count, kernel->v[d], along, value, slope);
+}
+
 void gp_kernel_row(const gp_kernel *kernel, const double *point, int stride, const gp_points *points, int count,
                    double *scratch, double *out)
 {
@@ -103,9 +186,16 @@ void gp_kernel_row(const gp_kernel *kernel, const double *point, int stride, con
         all[i] = 0;
     }
     for (int d = 0; d < kernel->space->axes; d++) {
-        distances(&kernel->space->axis[d], point, stride, points, count, along);
+        const gp_axis *axis = &kernel->space->axis[d];
+        if (axis->powers) {
+            add_line(count, line_of(kernel, d, point, stride, points), share, kernel->w[d], all, out);
+            continue;
+        }
+        distances(axis, point, stride, points, count, along);
         add(count, kernel->w[d], along, all);
-        if (share > 0)
+        if (axis->choice)
+            add_choice(count, share, matern_of(kernel->v[d]), along, out);
+        else
             add_matern(count, share, kernel->v[d], along, out);
     }
     add_matern(count, kernel->joint, 1, all, out);
@@ -123,7 +213,7 @@ void gp_kernel_derivatives(const gp_kernel *kernel, const double *point, int str
         distances(&kernel->space->axis[d], point, stride, points, count, along);
         add(count, kernel->w[d], along, all);
         if (share > 0) {
-            matern_and_slope(count, kernel->v[d], along, value, slope);
+            alone_and_slope(kernel, d, point, stride, points, count, along, value, slope);
             gradient[1] += share * gp_dot(count, weight, value);
             for (int i = 0; i < count; i++)
                 slope[i] *= along[i];
@@ -177,7 +267,7 @@ void gp_kernel_slope(const gp_kernel *kernel, const double *point, const gp_poin
         gradient[d] = 0;
         if (share > 0) {
             distances(axis, point, 1, points, count, along);
-            matern_and_slope(count, kernel->v[d], along, value, slope);
+            alone_and_slope(kernel, d, point, 1, points, count, along, value, slope);
         }
         directions(axis, point, points, count, along);
         gradient[d] += 2 * kernel->joint * kernel->w[d] * gp_dot(count, all, along);

@@ -70,6 +70,7 @@ int gp_model_reserve(gp_model *model, int count)
 static void fill(gp_model *model, int n)
 {
     const gp_kernel *kernel = &model->kernel;
+    gp_kernel_prepare(kernel, model->points.at, model->points.stride, n);
     for (int i = 0; i < n; i++) {
         double *row = model->l + (size_t)i * (size_t)model->stride;
         gp_kernel_row(kernel, model->points.at + i, model->points.stride, &model->points, i, model->row, row);
@@ -99,11 +100,12 @@ void gp_model_factor(gp_model *model)
         model->alpha[i] = 0; /* as if those that run came out as is expected */
 }
 
-void gp_model_predict(gp_model *model, const double *columns, double *mean, double *variance)
+void gp_model_predict(gp_model *model, double *columns, double *mean, double *variance)
 {
     const gp_kernel *kernel = &model->kernel;
     double *rows = model->row, *scratch = rows + (size_t)model->room * GP_BLOCK;
-    const gp_points block = {.count = GP_BLOCK, .stride = GP_BLOCK, .at = (double *)columns};
+    const gp_points block = {.count = GP_BLOCK, .stride = GP_BLOCK, .at = columns};
+    gp_kernel_prepare(kernel, columns, GP_BLOCK, GP_BLOCK);
     for (int k = 0; k < GP_BLOCK; k++)
         mean[k] = 0;
     for (int i = 0; i < model->all; i++) {

@@ -38,6 +38,10 @@ int gp_space_init(gp_space *space, const cadre_space *of, uint64_t seed)
         if (has_one_value(&of->dims[d])) /* there or not is all that it tells */
             axis.continuous = false;
         space->columns += axis.columns;
+        if (!axis.choice && axis.columns == 1) {
+            axis.powers = space->columns;
+            space->columns += 2;
+        }
         space->axis[space->axes++] = axis;
     }
     return CADRE_OK;
