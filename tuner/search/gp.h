@@ -90,8 +90,7 @@ typedef struct gp_history {
     double *value;
     double *x;      /* [trial * ndims + dim] */
     int told;       /* complete and pruned ones */
-    uint64_t *seen; /* a set of the points' hashes; 0 is a free place */
-    int seen_room;
+    search_seen seen;
 } gp_history;
 
 void gp_history_free(gp_history *history);

@@ -12,36 +12,12 @@ void gp_history_free(gp_history *history)
     free(history->state);
     free(history->value);
     free(history->x);
-    free(history->seen);
-}
-
-/* Where the hash is or would be. */
-static uint64_t *seen_at(uint64_t *set, int room, uint64_t hash)
-{
-    uint64_t at = hash & (uint64_t)(room - 1);
-    while (set[at] && set[at] != hash)
-        at = (at + 1) & (uint64_t)(room - 1);
-    return &set[at];
+    free(history->seen.hash);
 }
 
 bool gp_history_seen(const gp_history *history, const double *x)
 {
-    uint64_t hash = search_hash_point(x, history->ndims);
-    return history->seen_room && *seen_at(history->seen, history->seen_room, hash) == hash;
-}
-
-static int grow_seen(gp_history *history, int room)
-{
-    uint64_t *set = base_calloc((size_t)room, sizeof *set);
-    if (!set)
-        return CADRE_ENOMEM;
-    for (int i = 0; i < history->seen_room; i++)
-        if (history->seen[i])
-            *seen_at(set, room, history->seen[i]) = history->seen[i];
-    free(history->seen);
-    history->seen = set;
-    history->seen_room = room;
-    return CADRE_OK;
+    return search_seen_has(&history->seen, x, history->ndims);
 }
 
 #define GROW(array, count) ((grown = base_realloc(array, (count) * sizeof *(array))) ? ((array) = grown, true) : false)
@@ -53,7 +29,7 @@ int gp_history_reserve(gp_history *history)
         return CADRE_OK;
     size_t room = history->room ? 2 * (size_t)history->room : 64;
     if (!GROW(history->number, room) || !GROW(history->state, room) || !GROW(history->value, room) ||
-        !GROW(history->x, room * (size_t)(history->ndims + 1)) || grow_seen(history, 2 * (int)room))
+        !GROW(history->x, room * (size_t)(history->ndims + 1)) || search_seen_grow(&history->seen, (int)room))
         return CADRE_ENOMEM;
     history->room = (int)room;
     return CADRE_OK;
@@ -69,8 +45,7 @@ int gp_history_add(gp_history *history, int64_t number, const double *x)
     history->state[trial] = GP_RUNNING;
     history->value[trial] = NAN;
     memcpy(history->x + (size_t)trial * (size_t)history->ndims, x, (size_t)history->ndims * sizeof *x);
-    uint64_t hash = search_hash_point(x, history->ndims);
-    *seen_at(history->seen, history->seen_room, hash) = hash;
+    search_seen_add(&history->seen, x, history->ndims);
     return CADRE_OK;
 }
 

@@ -71,4 +71,16 @@ int search_options_read(const cadre_searcher_args *args, const char *searcher, c
 /** A hash of a point's bits, never 0, by which searchers know where they have been: every NaN and both zeros count as one. */
 uint64_t search_hash_point(const double *x, int ndims);
 
+/* A set of points; zero is the empty one, and free(seen.hash) its end. */
+typedef struct search_seen {
+    uint64_t *hash; /* 0 is a free place */
+    int room;
+} search_seen;
+
+/** Room for so many points in all. CADRE_ENOMEM leaves all as it was. */
+int search_seen_grow(search_seen *seen, int points);
+/** There is room for it. */
+void search_seen_add(search_seen *seen, const double *x, int ndims);
+bool search_seen_has(const search_seen *seen, const double *x, int ndims);
+
 #endif

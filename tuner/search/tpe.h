@@ -103,8 +103,7 @@ typedef struct tpe_history {
     int ranked;         /* complete and pruned trials, best first */
     int *rank;
     tpe_track *track;
-    uint64_t *seen; /* a set of the points' hashes; 0 is a free place */
-    int seen_room;
+    search_seen seen;
 } tpe_history;
 
 int tpe_history_init(tpe_history *history, int ndims);

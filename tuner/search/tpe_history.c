@@ -30,38 +30,12 @@ void tpe_history_free(tpe_history *history)
     free(history->last_step);
     free(history->rank);
     free(history->track);
-    free(history->seen);
-}
-
-/* ---- points seen ------------------------------------------------------------------------------------------------ */
-
-/* Where the hash is or would be. */
-static uint64_t *seen_at(uint64_t *set, int room, uint64_t hash)
-{
-    uint64_t at = hash & (uint64_t)(room - 1);
-    while (set[at] && set[at] != hash)
-        at = (at + 1) & (uint64_t)(room - 1);
-    return &set[at];
+    free(history->seen.hash);
 }
 
 bool tpe_history_seen(const tpe_history *history, const double *x)
 {
-    uint64_t hash = search_hash_point(x, history->ndims);
-    return history->seen_room && *seen_at(history->seen, history->seen_room, hash) == hash;
-}
-
-static int grow_seen(tpe_history *history, int room)
-{
-    uint64_t *set = base_calloc((size_t)room, sizeof *set);
-    if (!set)
-        return CADRE_ENOMEM;
-    for (int i = 0; i < history->seen_room; i++)
-        if (history->seen[i])
-            *seen_at(set, room, history->seen[i]) = history->seen[i];
-    free(history->seen);
-    history->seen = set;
-    history->seen_room = room;
-    return CADRE_OK;
+    return search_seen_has(&history->seen, x, history->ndims);
 }
 
 /* ---- trials ----------------------------------------------------------------------------------------------------- */
@@ -98,7 +72,7 @@ static int make_room(tpe_history *history, const tpe_dim *dims)
         good = GROW(track->centre, room) && GROW(track->order, room) && GROW(track->sd, room) &&
                GROW(track->inverse, room) && GROW(track->offset, room) && grow_table(track, dims[d].values, room);
     }
-    if (!good || grow_seen(history, 2 * room))
+    if (!good || search_seen_grow(&history->seen, room))
         return CADRE_ENOMEM;
     history->room = room;
     return CADRE_OK;
@@ -138,8 +112,7 @@ int tpe_history_add(tpe_history *history, const tpe_dim *dims, int64_t number, c
         if (there && !choice)
             insert_sorted(track, trial);
     }
-    uint64_t hash = search_hash_point(x, history->ndims);
-    *seen_at(history->seen, history->seen_room, hash) = hash;
+    search_seen_add(&history->seen, x, history->ndims);
     return CADRE_OK;
 }
 
