@@ -221,7 +221,7 @@ static int print_logs(const char *store_path, int64_t trial, long rank, long las
     int status = open_logs(&logs, store_path, trial, rank, last);
     if (status == CADRE_OK && logs.count == 0 && !following)
         status = rank >= 0 ? base_error(CADRE_ENOENT, "trial %" PRId64 " has no log of rank %ld", trial, rank)
-                           : base_error(CADRE_ENOENT, "trial %" PRId64 " has no logs: its workers were started by mpirun or in the program itself, or not yet", trial);
+                           : base_error(CADRE_ENOENT, "trial %" PRId64 " has no logs: it was started by mpirun or runs in the program itself, which has what it prints, or it has not begun", trial);
     for (int i = 0; status == CADRE_OK && i < logs.count; i++)
         print_what_is_there(&logs, &logs.log[i], !following);
     if (status == CADRE_OK && following)

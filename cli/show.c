@@ -57,6 +57,8 @@ static int append_param(const char *name, const char *json, void *user)
     return base_buffer_printf(line, "%s%s=%s", line->length ? " " : "", name, json);
 }
 
+static const char LOST[] = "lost: the controller ended without a word";
+
 /* How an attempt ended, in a few words: "killed: rank 1 on node7, signal 9: by the kernel". */
 static void ending_of(const tracking_attempt_row *row, char *text, size_t nbytes)
 {
@@ -75,17 +77,24 @@ static void ending_of(const tracking_attempt_row *row, char *text, size_t nbytes
 #undef ADD
 }
 
+struct attempts {
+    cli_table *table;
+    bool held; /* a controller has the run */
+};
+
 static int add_attempt(const tracking_attempt_row *row, void *user)
 {
+    const struct attempts *attempts = user;
+    cli_table *table = attempts->table;
     char started[32], ended[32], how[1024];
     ending_of(row, how, sizeof how);
-    cli_cell(user, "%d", row->attempt);
-    cli_cell(user, "%d", row->num_workers);
-    cli_cell(user, "%s%s%s", row->launcher, *row->backend ? ", " : "", row->backend);
-    cli_cell(user, "%" PRId64, row->restored_report);
-    cli_cell(user, "%s", cli_time_text(row->started, started));
-    cli_cell(user, "%s", cli_time_text(row->ended, ended));
-    cli_cell(user, "%s", *how ? how : "-");
+    cli_cell(table, "%d", row->attempt);
+    cli_cell(table, "%d", row->num_workers);
+    cli_cell(table, "%s%s%s", row->launcher, *row->backend ? ", " : "", row->backend);
+    cli_cell(table, "%" PRId64, row->restored_report);
+    cli_cell(table, "%s", cli_time_text(row->started, started));
+    cli_cell(table, "%s", cli_time_text(row->ended, ended));
+    cli_cell(table, "%s", *how ? how : attempts->held ? "-" : LOST); /* nobody is there to write it down */
     return CADRE_OK;
 }
 
@@ -266,7 +275,12 @@ static int show_events(tracking_store *store, int64_t experiment, int64_t trial)
 
 /* ---- trials ---- */
 
-static const char *detail_of(const tracking_trial *trial) { return *trial->reason ? trial->reason : trial->detail; }
+static const char *detail_of(const tracking_trial *trial, bool held)
+{
+    if (!held && trial->state == TRACKING_RUNNING && strcmp(trial->detail, "running") == 0)
+        return LOST;
+    return *trial->reason ? trial->reason : trial->detail;
+}
 
 /* Below the table of attempts: what those that failed printed last, and how long nothing was trained after them. */
 struct failures {
@@ -307,15 +321,17 @@ static int show_trial(tracking_store *store, const char *path, const tracking_tr
                       const cli_show_options *options)
 {
     char started[32], ended[32], value[32];
+    bool held = tracking_lock_held(path, NULL, 0);
+    const char *detail = detail_of(trial, held);
     printf("\ntrial %" PRId64 ": %s%s%s%s, value %s, from %s to %s\n", trial->number, cli_state_name(trial->state),
-           *detail_of(trial) ? " (" : "", detail_of(trial), *detail_of(trial) ? ")" : "",
+           *detail ? " (" : "", detail, *detail ? ")" : "",
            trial->has_value ? cli_value_text(trial->value, value) : "-", cli_time_text(trial->started, started),
            cli_time_text(trial->ended, ended));
     cli_table *params = cli_table_new("PARAM|VALUE");
     cli_table *attempts = cli_table_new(">ATTEMPT|>WORKERS|LAUNCHER|>FROM REPORT|STARTED (UTC)|ENDED (UTC)|CAUSE");
     int status = params && attempts ? tracking_each_param(store, trial->id, add_param, params) : CADRE_ENOMEM;
     if (status == CADRE_OK)
-        status = tracking_each_attempt(store, trial->id, add_attempt, attempts);
+        status = tracking_each_attempt(store, trial->id, add_attempt, &(struct attempts){attempts, held});
     if (status == CADRE_OK) {
         cli_table_print_titled(params, "params");
         cli_table_print_titled(attempts, "attempts");
@@ -336,6 +352,7 @@ struct trials {
     tracking_store *store;
     cli_table *table;
     int64_t wanted; /* number, -1: any */
+    bool held;      /* a controller has the experiment */
     tracking_trial last;
     int count;
 };
@@ -358,7 +375,7 @@ static int add_trial(const tracking_trial *trial, void *user)
     cli_cell(trials->table, "%s", cli_time_text(trial->started, started));
     cli_cell(trials->table, "%s", cli_time_text(trial->ended, ended));
     cli_cell(trials->table, "%s", params.length ? (const char *)params.data : "");
-    cli_cell(trials->table, "%s", detail_of(trial));
+    cli_cell(trials->table, "%s", detail_of(trial, trials->held));
     base_buffer_free(&params);
     return status;
 }
@@ -391,6 +408,7 @@ static int show_experiment(tracking_store *store, const char *path, const tracki
         .store = store,
         .table = cli_table_new(">TRIAL|STATE|>VALUE|>REPORTS|>ATTEMPTS|STARTED (UTC)|ENDED (UTC)|PARAMS|DETAIL"),
         .wanted = options->trial,
+        .held = tracking_lock_held(path, NULL, 0),
     };
     if (!trials.table)
         return CADRE_ENOMEM;

@@ -8,11 +8,13 @@
 #include "base/mem.h"
 #include "collectives/mpi_oob.h"
 #include "message.h"
+#include "run_inside.h"
 #include "worker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CARD_BYTES = 32768, SETUP_TIMEOUT_S = 300 };
 
@@ -63,7 +65,7 @@ static int check_world(const cadre_trainer *trainer, int world)
     return CADRE_OK;
 }
 
-static int train_attached(trainer_run *run, const cadre_trainer *trainer, const cadre_oob *oob, const json_t *start)
+static int train_attached(trainer_run *run, const cadre_trainer *trainer, const cadre_oob *oob, const json_t *start, bool *second_hand)
 {
     trainer_link link;
     int status = oob->rank == 0 ? fit_link_direct(&link, run) : trainer_link_null(&link);
@@ -71,17 +73,23 @@ static int train_attached(trainer_run *run, const cadre_trainer *trainer, const 
         return status;
     link.attempt = message_attempt(start);
     status = worker_train(trainer, start, oob, &link);
+    *second_hand = link.second_hand || status == CADRE_EPEER || status == CADRE_ECANCELED || status == CADRE_ETIMEDOUT;
     trainer_link_close(&link);
     return status;
 }
 
-static int record_end(trainer_run *run, int status)
+/* All that rank 0 knows: where it failed because another rank did, its words say so and none in particular is blamed. */
+static int record_end(trainer_run *run, int status, bool second_hand)
 {
-    char message[600];
+    char message[600], host[64] = "";
+    gethostname(host, sizeof host - 1);
     snprintf(message, sizeof message, "%s", status < 0 ? cadre_error_message() : "");
-    run_ending ending = {status < 0 ? "failed" : status == CADRE_STOP ? "stopped" : "finished", status < 0 ? 0 : -1, "", status < 0, 0, message};
+    run_ending ending = {status < 0 ? "failed" : status == CADRE_STOP ? "stopped" : "finished", status < 0 && !second_hand ? 0 : -1,
+                         status < 0 && !second_hand ? host : "", status < 0 && !second_hand, 0, message};
     int allowed = run->trainer->failure.max_failures;
-    int recorded = run_attempt_end(run, &ending);
+    int recorded = status < 0 ? run_record_attempt(run) : CADRE_OK;
+    if (recorded == CADRE_OK)
+        recorded = run_attempt_end(run, &ending);
     if (recorded == CADRE_OK && status < 0 && run->refused == CADRE_OK && (allowed < 0 || run->attempt <= allowed)) { /* started again, it goes on */
         recorded = tracking_trial_note(run->store, run->trial, "interrupted");
         if (recorded == CADRE_OK)
@@ -118,9 +126,10 @@ int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *resul
     status = share_start(&oob, opened, own_start, &start);
     bool began = status == CADRE_OK; /* if not, every rank knows it and can leave in good order */
     if (began) {
-        status = train_attached(&run, trainer, &oob, start);
+        bool second_hand = false;
+        status = train_attached(&run, trainer, &oob, start, &second_hand);
         if (oob.rank == 0)
-            status = record_end(&run, status);
+            status = record_end(&run, status, second_hand);
     }
     if (result)
         *result = run.result;

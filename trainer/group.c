@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "message.h"
+#include "oom.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,6 +58,21 @@ void group_kill(trainer_group *group, int status, const char *cause, int rank, c
 {
     if (!group->outcome.cause)
         set_outcome(group, status, cause, rank, 0, 0, detail);
+    begin_end(group);
+}
+
+/* What there is to say to a signal: SIGKILL is what the kernel sends when memory runs out, and it counts that. */
+static const char *reason_of(const trainer_group *group, int signal_number)
+{
+    return signal_number == SIGKILL && group->oom_kills >= 0 && trainer_oom_kills() > group->oom_kills ? ": out of memory (the kernel's OOM killer)" : "";
+}
+
+void group_launcher_killed(trainer_group *group, const char *program, int signal_number)
+{
+    char detail[160];
+    snprintf(detail, sizeof detail, "%s was killed by signal %d (%s)%s", program, signal_number, strsignal(signal_number), reason_of(group, signal_number));
+    if (!group->outcome.cause)
+        set_outcome(group, CADRE_ETRAIN, "killed", -1, 0, signal_number, detail);
     begin_end(group);
 }
 
@@ -139,14 +155,16 @@ static void judge(trainer_group *group)
     if (group->leaving && group->leave_stage > 0) {
         set_outcome(group, CADRE_STOP, "stopped", -1, 0, SIGTERM, "did not leave in time; ended");
     } else if (found->done) {
-        snprintf(detail, sizeof detail, "rank %d: %s", found->rank, found->done_message);
-        set_outcome(group, would_fail_again(group, found->done_status) ? found->done_status : CADRE_ETRAIN, "failed", found->rank, 1, 0, detail);
+        int number = found->done_signal;
+        snprintf(detail, sizeof detail, "rank %d: %s%s", found->rank, found->done_message, reason_of(group, number));
+        set_outcome(group, would_fail_again(group, found->done_status) ? found->done_status : CADRE_ETRAIN, number ? "killed" : "failed", found->rank,
+                    number ? 0 : found->done_exit ? found->done_exit : 1, number, detail);
     } else if (!found->exited) {
         snprintf(detail, sizeof detail, "rank %d left before it was done", found->rank);
         set_outcome(group, CADRE_ETRAIN, "failed", found->rank, 0, 0, detail);
     } else if (WIFSIGNALED(found->wait_status)) {
         int number = WTERMSIG(found->wait_status);
-        snprintf(detail, sizeof detail, "rank %d was killed by signal %d (%s)", found->rank, number, strsignal(number));
+        snprintf(detail, sizeof detail, "rank %d was killed by signal %d (%s)%s", found->rank, number, strsignal(number), reason_of(group, number));
         set_outcome(group, CADRE_ETRAIN, "killed", found->rank, 0, number, detail);
     } else {
         int code = WEXITSTATUS(found->wait_status);
@@ -389,6 +407,8 @@ static int take_message(trainer_worker *worker, const json_t *message)
     if (message_is(message, "done")) {
         worker->done = true;
         worker->done_status = (int)message_int(message, "status", CADRE_EPROTO);
+        worker->done_exit = (int)message_int(message, "exit", 0);
+        worker->done_signal = (int)message_int(message, "signal", 0);
         worker->second_hand = second_hand(worker->done_status) || message_int(message, "second", 0) != 0;
         snprintf(worker->done_message, sizeof worker->done_message, "%s", message_string(message, "message", ""));
         look_at(group);
@@ -428,12 +448,13 @@ static int take_input(trainer_worker *worker)
     }
 }
 
-/* A worker that talks nonsense has failed like one that crashed; what the record refuses keeps its status. */
+/* A worker that talks nonsense has failed like one that crashed; what the record refuses keeps its status, and is no rank's doing. */
 static void fail_for(trainer_worker *worker, int status)
 {
     char detail[512];
+    bool own = status == CADRE_EPROTO || status == CADRE_ETRAIN;
     snprintf(detail, sizeof detail, "%s%s", status == CADRE_EPROTO ? "a worker was not understood: " : "", cadre_error_message());
-    group_kill(worker->group, status == CADRE_EPROTO ? CADRE_ETRAIN : status, "failed", worker->rank, detail);
+    group_kill(worker->group, own ? CADRE_ETRAIN : status, "failed", own ? worker->rank : -1, detail);
 }
 
 /* Take what has come; false when nothing more is there for now or ever. */
@@ -524,6 +545,7 @@ int group_start(trainer_group *group, uv_loop_t *loop, trainer_launcher *launche
 {
     group->loop = loop;
     group->launcher = launcher;
+    group->oom_kills = trainer_oom_kills();
     group->workers = base_calloc((size_t)group->world, sizeof *group->workers);
     if (!group->workers)
         return CADRE_ENOMEM;

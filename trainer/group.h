@@ -48,6 +48,7 @@ struct trainer_worker {
     bool done;          /* its last word has come */
     int done_status;
     bool second_hand;   /* it failed because another one did */
+    int done_exit, done_signal; /* with a failure: of what it had started and trained by */
     char done_message[512];
     char host[64];
     double last_seen;   /* base_now() of its last message; 0: it has not begun to step */
@@ -89,6 +90,7 @@ struct trainer_group {
     double verdict_at;     /* a first, perhaps second-hand, failure is settled then; 0: none */
     double stacks_until;   /* it hangs and is writing its stacks; it is ended then; 0: no */
     group_outcome outcome;
+    int64_t oom_kills;     /* trainer_oom_kills at its start */
     json_t *gathering;     /* parts of the out-of-band all-gather under way, by rank */
     int64_t gather_sequence;
     int gathered;
@@ -101,6 +103,8 @@ int group_start(trainer_group *group, uv_loop_t *loop, trainer_launcher *launche
 void group_leave(trainer_group *group, double grace_s);
 /** End it now. `cause` and `detail` stand unless a reason is there already. */
 void group_kill(trainer_group *group, int status, const char *cause, int rank, const char *detail);
+/** What started the workers was killed by this signal, and they go with it. */
+void group_launcher_killed(trainer_group *group, const char *program, int signal_number);
 /** Free what group_start made; only after on_end. */
 void group_free(trainer_group *group);
 

@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static int direct_send(trainer_link *link, const json_t *message)
 {
@@ -60,7 +61,8 @@ static int train_once(trainer_run *run)
 int fit_inproc(trainer_run *run)
 {
     int failures = 0, allowed = run->trainer->failure.max_failures, status, recorded;
-    char message[600];
+    char message[600], host[64] = "";
+    gethostname(host, sizeof host - 1);
     worker_signals kept;
     worker_borrow_signals(&kept, true);
     sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)}, NULL);
@@ -68,7 +70,8 @@ int fit_inproc(trainer_run *run)
     do {
         status = train_once(run);
         snprintf(message, sizeof message, "%s", status < 0 ? cadre_error_message() : "");
-        run_ending ending = {status < 0 ? "failed" : status == CADRE_STOP ? "stopped" : "finished", status < 0 ? 0 : -1, "", status < 0, 0, message};
+        run_ending ending = {status < 0 ? "failed" : status == CADRE_STOP ? "stopped" : "finished", status < 0 ? 0 : -1, status < 0 ? host : "",
+                             status < 0, 0, message};
         recorded = run_attempt_end(run, &ending);
         failures += status < 0;
         again = status < 0 && recorded == CADRE_OK && run->refused == CADRE_OK && !session_leave_signal && (allowed < 0 || failures <= allowed);

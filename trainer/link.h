@@ -17,6 +17,7 @@ typedef struct trainer_link {
     int (*receive)(struct trainer_link *link, int64_t deadline_ns, json_t **message);
     int attempt; /* messages of other attempts are dropped */
     bool second_hand; /* the training failed because another rank did; for the last word */
+    int exit_code, signal; /* of a program that the worker trained by and that failed; likewise */
 
     int fd;             /* socket links */
     base_buffer input;  /* socket links: bytes received, not yet looked at */

@@ -508,7 +508,7 @@ int run_attempt_end(trainer_run *run, const run_ending *ending)
     bool finished = strcmp(ending->cause, "finished") == 0 || strcmp(ending->cause, "stopped") == 0 || strcmp(ending->cause, "resized") == 0;
     run->lost_at = finished ? 0 : run->lost_at > 0 ? run->lost_at : base_now();
     int status = CADRE_OK;
-    if (ending->rank >= 0) /* it failed before it reported anything: also worth a record */
+    if (ending->rank >= 0 || strcmp(ending->cause, "killed") == 0) /* it failed before it reported anything: also worth a record */
         status = run_record_attempt(run);
     if (status == CADRE_OK && run->attempt_recorded)
         status = tracking_trial_note(run->store, run->trial, "");

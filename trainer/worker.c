@@ -3,10 +3,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/private.h"
 #include "base/timeline.h"
+#include "group.h"
 #include "message.h"
 #include "session.h"
 
@@ -264,6 +266,10 @@ static void say_done(trainer_link *link, int status)
         message_set_int(message, "status", status);
         message_set_text(message, "message", text);
         message_set_int(message, "second", link->second_hand);
+        if (status < 0 && (link->exit_code || link->signal)) {
+            message_set_int(message, "exit", link->exit_code);
+            message_set_int(message, "signal", link->signal);
+        }
         (void)link->send(link, message);
     }
     json_decref(message);
@@ -348,6 +354,21 @@ static int connect_to(const char *path, int *fd)
     return base_private_peer(*fd, NULL);
 }
 
+/* mpirun would mix what its ranks print: each has its own log. Where that fails they print through mpirun after all. */
+static void open_own_log(const char *directory, int rank, int attempt)
+{
+    int fd = -1;
+    char *path = base_sprintf("%s/rank%d.log", directory, rank);
+    if (path && base_open(path, O_WRONLY | O_CREAT | O_APPEND, 0600, &fd) == CADRE_OK) {
+        if (attempt > 0 && rank > 0) /* rank 0's is mpirun's, too, and has the mark */
+            (void)dprintf(fd, GROUP_LOG_MARK "\n", attempt);
+        dup2(fd, STDOUT_FILENO);
+        dup2(fd, STDERR_FILENO);
+    }
+    base_close(fd);
+    free(path);
+}
+
 int worker_run_executed(const cadre_trainer *trainer)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* killing mpirun would orphan ranks that have not called MPI_Init */
@@ -367,7 +388,10 @@ int worker_run_executed(const cadre_trainer *trainer)
                 rank, host, cadre_error_message());
         return 1;
     }
-    static const char *const names[] = {WORKER_ENV_TRAINER, WORKER_ENV_CALL, WORKER_ENV_FD, WORKER_ENV_SOCKET, WORKER_ENV_KEY, WORKER_ENV_RANK, WORKER_ENV_ATTEMPT};
+    const char *logs = getenv(WORKER_ENV_LOGS);
+    if (logs)
+        open_own_log(logs, rank, attempt);
+    static const char *const names[] = {WORKER_ENV_TRAINER, WORKER_ENV_CALL, WORKER_ENV_FD, WORKER_ENV_SOCKET, WORKER_ENV_KEY, WORKER_ENV_LOGS, WORKER_ENV_RANK, WORKER_ENV_ATTEMPT};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unsetenv(names[i]); /* a program that the worker starts is no worker */
     return worker_run(trainer, rank, attempt, fd, key);

@@ -12,6 +12,7 @@
 #define WORKER_ENV_FD "CADRE_WORKER_FD"           /* a connected descriptor, or */
 #define WORKER_ENV_SOCKET "CADRE_WORKER_SOCKET"   /* the path of the controller's socket */
 #define WORKER_ENV_KEY "CADRE_WORKER_KEY"         /* with the socket: what proves that it is a worker of the group */
+#define WORKER_ENV_LOGS "CADRE_WORKER_LOGS"       /* the directory for its log; without, it prints where it is told to */
 #define WORKER_ENV_RANK "CADRE_WORKER_RANK"       /* unless mpirun gives the rank */
 #define WORKER_ENV_ATTEMPT "CADRE_WORKER_ATTEMPT"
 

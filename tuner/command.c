@@ -403,11 +403,14 @@ static int run(struct relay *relay)
     return status == CADRE_OK ? drain(relay) : status;
 }
 
-static int judge(const struct relay *relay)
+static int judge(struct relay *relay)
 {
     int status = relay->wait_status;
     if (relay->stage || relay->session->agreed_to_stop)
         return CADRE_OK; /* it was told to leave, and so it did */
+    trainer_link *link = relay->session->link;
+    link->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    link->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     if (WIFSIGNALED(status))
         return base_error(CADRE_ETRAIN, "the command was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     if (WEXITSTATUS(status) != 0)

@@ -387,6 +387,8 @@ static void test_killed(void **state)
     wait_for_trial(1);
     kill(pid, SIGKILL);
     assert_int_equal(finish(pid), -SIGKILL);
+    RUNS(0, "cadre show slow; cadre show slow --trial 0");
+    expect("lost: the controller ended without a word");
     for (int trial = 2; trial < 5; trial += 2) {
         pid = begin("cadre resume slow");
         wait_for_trial(trial);
@@ -406,6 +408,9 @@ static void test_errored(void **state)
 #define FLAKY "-n 2 --metric loss --min -j 1 --seed 1 -- ./flaky --lr '~uniform(0, 1)'"
     RUNS(3, "cadre tune --name from " FLAKY);
     expect("the command exited with code 9");
+    RUNS(0, "cadre show from --trial 0");
+    expect("failed: rank 0 on ");
+    expect(", exit code 9: rank 0: the command exited with code 9");
     RUNS(3, "cadre resume from --errored");
     expect("4 trials in");
     RUNS(3, "cadre resume from --errored --junit red.xml");

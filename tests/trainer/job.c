@@ -191,6 +191,15 @@ static bool take_own(job_options *options, const char *key, char *value)
     return true;
 }
 
+static void enter_cgroup(const char *directory)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/cgroup.procs", directory);
+    FILE *file = fopen(path, "w");
+    if (!file || fprintf(file, "%d", (int)getpid()) < 0 || fclose(file) != 0)
+        exit(65);
+}
+
 static bool take_way(const char *key, char *value)
 {
     if (strcmp(key, "fault") == 0)
@@ -207,6 +216,8 @@ static bool take_way(const char *key, char *value)
         ways.repeat = atoi(value);
     else if (strcmp(key, "ignore_children") == 0)
         ways.ignore_children = atoi(value);
+    else if (strcmp(key, "cgroup") == 0)
+        enter_cgroup(value);
     else if (strcmp(key, "uid") == 0)
         return setuid((uid_t)atoi(value)) == 0;
     else

@@ -94,6 +94,11 @@ static int act_at_step(const job_options *options, cadre_session *session)
         exit(0);
     if (acts(options, session, "abort"))
         abort();
+    for (int i = 0; acts(options, session, "eat") && i < 400; i++) { /* MiB */
+        char *food = malloc(1 << 20);
+        if (food)
+            memset(food, 1, 1 << 20);
+    }
     if (acts(options, session, "stop"))
         raise(SIGSTOP);
     if (acts(options, session, "term-controller")) /* the wish of a batch system */

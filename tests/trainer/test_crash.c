@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct ending {
@@ -214,6 +215,83 @@ static void not_a_number(void **state)
     }
 }
 
+/* Each ending is told as what it was: the cause, whose it was, and the words. */
+static void assert_told(const char *name, const char *cause, int rank, int exit_code, int signal_number, const char *words)
+{
+    char sql[400];
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM cadre_attempts WHERE attempt = 0 AND cause = '%s' AND \"rank\" = %d AND exit_code = %d AND signal = %d "
+                              "AND detail LIKE '%s' AND (\"rank\" < 0) = (host = '')", cause, rank, exit_code, signal_number, words);
+    if (store_int(name, sql) != 1)
+        fail_msg("%s is recorded as %s", name,
+                 store_text(name, "SELECT cause || ', rank ' || \"rank\" || ' on ' || host || ', exit code ' || exit_code || ', signal ' || signal || ': ' || detail "
+                                  "FROM cadre_attempts WHERE attempt = 0"));
+}
+
+static void told_truly(void **state)
+{
+    (void)state;
+    char words[1400];
+    job_run("gone", "attached=2 failures=3 every=2 fault=step:8:kill@1");
+    if (strcmp(store_text("gone", "SELECT cause FROM cadre_attempts"), "failed") == 0) /* rank 0 came to say so before mpirun ended it, too */
+        assert_told("gone", "failed", -1, 0, 0, "%rank 1 (pid %) died");
+    job_run("own", "attached=2 failures=3 every=2 act=error act_rank=0 act_step=7");
+    assert_told("own", "failed", 0, 1, 0, "the disk is%");
+    snprintf(words, sizeof words, "workers=2 launcher=mpirun failures=1 fault=step:8:segv@1 %s", new_marker());
+    job_expect("logs", words, "OK");
+    assert_told("logs", "killed", 1, 0, SIGSEGV, "rank 1 was killed by signal 11 (Segmentation fault)");
+    for (int rank = 0; rank < 2; rank++) { /* mpirun does not mix what they print */
+        const char *log = job_log("logs", 0, rank);
+        snprintf(words, sizeof words, "attempt 0 rank %d of 2", rank);
+        assert_non_null(strstr(log, words));
+        snprintf(words, sizeof words, "---- attempt 1 ----\nattempt 1 rank %d of 2", rank);
+        assert_non_null(strstr(log, words));
+        snprintf(words, sizeof words, "rank %d of 2", !rank);
+        assert_null(strstr(log, words));
+    }
+    snprintf(words, sizeof words, "workers=2 fault=write:2:enospc@-2 %s", new_marker());
+    job_expect("full", words, "ENOSPC");
+    assert_told("full", "failed", -1, 0, 0, "%write result.json: No space left on device");
+}
+
+/* A cgroup of our own with so much memory; false: there is none to be had here. */
+static bool make_cgroup(char *directory, size_t nbytes, const char *limit)
+{
+    char own[400] = "", line[600];
+    FILE *file = fopen("/proc/self/cgroup", "r");
+    while (file && !*own && fgets(line, sizeof line, file))
+        if (sscanf(line, "%*d:memory:%399s", own) == 1)
+            break;
+    if (file)
+        fclose(file);
+    snprintf(directory, nbytes, "/sys/fs/cgroup/memory%s/cadre-test-%d", own, (int)getpid());
+    if (!*own || mkdir(directory, 0755) != 0)
+        return false;
+    snprintf(line, sizeof line, "%s/memory.limit_in_bytes", directory);
+    file = fopen(line, "w");
+    bool fine = file && fputs(limit, file) >= 0;
+    return (!file || fclose(file) == 0) && fine;
+}
+
+static void out_of_memory(void **state)
+{
+    (void)state;
+    char directory[600], words[800];
+    if (!make_cgroup(directory, sizeof directory, "100M")) {
+        rmdir(directory);
+        skip();
+    }
+    job_expect("undisturbed", "workers=2 every=2", "OK");
+    snprintf(words, sizeof words, "workers=2 every=2 failures=1 act=eat act_step=7 act_rank=1 act_attempt=0 cgroup=%s", directory);
+    job_expect("oom", words, "OK");
+    for (int i = 0; i < 100 && rmdir(directory) != 0; i++)
+        usleep(10000);
+    assert_told("oom", "killed", 1, 0, SIGKILL, "rank 1 was killed by signal 9 (Killed): out of memory (the kernel''s OOM killer)");
+    assert_like("oom", "undisturbed", 2);
+    snprintf(words, sizeof words, "workers=2 failures=1 fault=step:8:kill@1 %s", new_marker());
+    job_expect("kill", words, "OK"); /* by somebody else */
+    assert_told("kill", "killed", 1, 0, SIGKILL, "rank 1 was killed by signal 9 (Killed)");
+}
+
 /* A disk that is full: said as such, nothing is left of the checkpoint, and it goes on when there is room. */
 static void disk_full(void **state)
 {
@@ -265,6 +343,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(errors, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(helpers_left_behind, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(not_a_number, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(told_truly, scratch_make, scratch_remove),
+        cmocka_unit_test_setup_teardown(out_of_memory, scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(disk_full, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests_name("trainer: crash", tests, NULL, NULL);

@@ -368,7 +368,7 @@ static void nonsense(void **state)
     begin(-1); /* what the record refuses is no failure of the training, and keeps its status */
     all_greet();
     say_kind(0, "refused");
-    finish(CADRE_ENOSPC, "failed", 0, "the disk is full");
+    finish(CADRE_ENOSPC, "failed", -1, "the disk is full");
 }
 
 /* ---- who is to blame ------------------------------------------------------------------------------------------------------------------------ */

@@ -252,6 +252,7 @@ static void mpirun_killed(void **state)
             if (strcmp(job_answer(name, "status"), "OK") != 0)
                 fail_msg("%s: %s; %s", job_answer(name, "status"), job_answer(name, "message"), job_output(name));
             assert_string_equal(job_answer(name, "attempts"), "2");
+            assert_non_null(strstr(store_text(name, "SELECT detail FROM cadre_attempts WHERE attempt = 0 AND cause = 'killed' AND \"rank\" = -1"), "mpirun was killed"));
             assert_like(name, "undisturbed", 2);
         }
     for (size_t m = 1; m < COUNT(moments); m += 2) /* its ranks */

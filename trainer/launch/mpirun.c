@@ -49,17 +49,15 @@ static void on_process_exit(uv_process_t *process, int64_t exit_status, int term
     trainer_group *group = own->group;
     int wait_status = term_signal ? term_signal : exit_status > 128 ? (int)exit_status - 128 : (int)exit_status << 8;
     own->running = false;
-    bool any = false;
+    bool any = false, all_done = true;
     for (int rank = 0; rank < group->world; rank++)
-        any |= group->workers[rank].greeted;
-    if (!any && term_signal) { /* not its options: it may well begin the next time */
-        char detail[128];
-        snprintf(detail, sizeof detail, "mpirun was killed by signal %d (%s) before a rank called in", term_signal, strsignal(term_signal));
-        group_kill(group, CADRE_ETRAIN, "killed", -1, detail);
-    } else if (!any && wait_status) {
+        any |= group->workers[rank].greeted, all_done &= group->workers[rank].done;
+    if (!any && wait_status && !term_signal) {
         char detail[512];
         snprintf(detail, sizeof detail, "mpirun ended with status %d before a rank called in; its words are in %s/rank0.log", (int)exit_status, group->directory);
         group_kill(group, CADRE_ESYSTEM, "failed", -1, detail);
+    } else if (term_signal && !all_done) {
+        group_launcher_killed(group, "mpirun", term_signal);
     }
     for (int rank = 0; rank < group->world; rank++)
         group_exited(group, rank, wait_status);
@@ -116,10 +114,14 @@ static int run_mpirun(struct mpirun_launcher *launcher, struct mpirun_group *own
     snprintf(attempt, sizeof attempt, WORKER_ENV_ATTEMPT "=%d", group->attempt);
     snprintf(temporary, sizeof temporary, "TMPDIR=%s", directory);
     snprintf(key, sizeof key, WORKER_ENV_KEY "=%s", door_key(own->door));
+    char *logs = base_sprintf(WORKER_ENV_LOGS "=%s", group->directory);
+    if (!logs)
+        return CADRE_ENOMEM;
     snprintf(call, sizeof call, WORKER_ENV_CALL "=%d", worker_call());
-    const char *extra[] = {name, call, path, attempt, temporary, key, NULL};
+    const char *extra[] = {name, call, path, attempt, temporary, key, logs, NULL};
     char **environment = NULL, **argv = NULL;
     int status = launch_environment(extra, &environment);
+    free(logs);
     if (status == CADRE_OK)
         status = build_argv(group, &argv);
     if (status == CADRE_OK)
@@ -168,16 +170,18 @@ static void mpirun_signal(trainer_launcher *base, trainer_group *group, int sign
 {
     struct mpirun_group *own = current(group);
     (void)base;
-    if (!own || !own->running)
+    if (!own)
         return;
     if (signal_number != SIGKILL) {
-        kill(own->process.pid, signal_number); /* SIGUSR1 is passed on to every rank */
+        if (own->running)
+            kill(own->process.pid, signal_number); /* SIGUSR1 is passed on to every rank */
         return;
     }
     for (int rank = 0; rank < group->world; rank++) /* the ranks first: a killed mpirun cannot end them */
         if (group->workers[rank].pid > 0 && group->workers[rank].fd >= 0) /* else it is gone, and its number may be another's */
             kill(group->workers[rank].pid, SIGKILL);
-    kill(-own->process.pid, SIGKILL);
+    if (own->running)
+        kill(-own->process.pid, SIGKILL);
 }
 
 static void mpirun_release(trainer_launcher *base, trainer_group *group)
