@@ -198,6 +198,8 @@ static int once(struct bench *b, bench_operation operation, size_t count, double
     double begun = base_now();
     if (!status)
         status = operate(b, operation, count);
+    if (!status && b->on_device)
+        status = cadre_comm_synchronize(b->comm);
     *seconds = base_now() - begun;
     return status;
 }

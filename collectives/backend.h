@@ -46,6 +46,7 @@ typedef struct collectives_op {
     int64_t started_ns;
     int64_t stall_ns;    /* when to warn that ranks are missing; INT64_MAX: not (any more) */
     int64_t deadline_ns; /* when to give up with CADRE_ETIMEDOUT */
+    int64_t late_ns;     /* a backend that knows adds here how long it has waited for ranks that came to it later */
 } collectives_op;
 
 /* Where a communicator is to be. `cards` is NULL when only this machine is asked about (cadre info). */
@@ -115,8 +116,12 @@ typedef struct collectives_backend {
     bool queues;
     /* The GPU on which alloc's memory is. Optional: it is host memory. */
     int (*device)(void *self);
-    /* From now on buffers are written and read on this stream of the device. Required with device. */
+    /* From now on buffers are written and read on this stream of the device. Required with device. With a device,
+     * operations and wait return when they are on their way to it and this stream waits for them; test, barrier and
+     * synchronize tell of the device itself. */
     void (*set_stream)(void *self, void *stream);
+    /* Block until the device is through with all that was called. Required with device. */
+    int (*synchronize)(void *self, collectives_op *op);
 } collectives_backend;
 
 /* What a backend in a loaded module gets from the library, since it may not link a second copy of it. */

@@ -90,7 +90,10 @@ void collectives_set_clock(const cadre_comm *comm, collectives_op *op)
     op->started_ns = base_now_ns();
     op->stall_ns = op->started_ns + (int64_t)(comm->stall_s * 1e9);
     op->deadline_ns = op->started_ns + (int64_t)(comm->timeout_s * 1e9);
+    op->late_ns = 0;
 }
+
+double cadre_comm_late_s(const cadre_comm *comm) { return (double)comm->late_ns / 1e9; }
 
 void collectives_on_progress(cadre_comm *comm, void (*call)(void *user), void *user)
 {
@@ -136,7 +139,9 @@ static int run(cadre_comm *comm, int (*slot)(void *, collectives_op *), collecti
         return CADRE_OK;
     op.label = comm->label[0] ? comm->label : NULL;
     collectives_set_clock(comm, &op);
-    return collectives_outcome(comm, slot(comm->self, &op));
+    status = slot(comm->self, &op);
+    comm->late_ns += op.late_ns;
+    return collectives_outcome(comm, status);
 }
 
 int cadre_all_reduce(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op)
@@ -252,6 +257,15 @@ void cadre_comm_set_stream(cadre_comm *comm, void *stream)
 {
     if (comm->backend->set_stream)
         comm->backend->set_stream(comm->self, stream);
+}
+
+int cadre_comm_synchronize(cadre_comm *comm)
+{
+    if (!comm->backend->synchronize) { /* operations are complete when they return */
+        int status = collectives_usable(comm);
+        return status ? status : collectives_drain(comm);
+    }
+    return run(comm, comm->backend->synchronize, (collectives_op){.kind = COLLECTIVES_BARRIER});
 }
 
 void cadre_comm_abort(cadre_comm *comm)

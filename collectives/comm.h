@@ -18,8 +18,9 @@ struct cadre_comm {
     int broken;         /* status of the first error, 0: none */
     char broken_text[BASE_ERROR_MAX];
     char label[COLLECTIVES_LABEL];
-    bool wish;  /* to leave, of this rank; rides on the next gradient sync (wish.c) */
-    int agreed; /* what the last sync brought back: 0 nothing yet, 1 nobody, 2 somebody wishes to leave */
+    int64_t late_ns; /* waited for ranks that came later (cadre_comm_late_s) */
+    bool wish;       /* to leave, of this rank; rides on the next gradient sync (wish.c) */
+    int agreed;      /* what the last sync brought back: 0 nothing yet, 1 nobody, 2 somebody wishes to leave */
     void (*on_progress)(void *user); /* progress.h */
     void *on_progress_user;
     cadre_request *head, *tail; /* requests not complete, oldest first; only the head is known to the backend */

@@ -84,6 +84,7 @@ static int complete_head(cadre_comm *comm)
     } else {
         status = backend->all_reduce(comm->self, &first->op);
     }
+    comm->late_ns += first->op.late_ns;
     if (status)
         return collectives_outcome(comm, status);
     pop(comm);

@@ -348,6 +348,8 @@ static int report_at(cadre_session *session, int64_t step, const cadre_metric *m
     int saved = session_finish_saving(session, false); /* in any case: the others may count on this rank in it */
     if (polled == CADRE_OK)
         polled = saved;
+    if (polled == CADRE_OK)
+        polled = cadre_comm_synchronize(session->comm); /* the metrics may come from what a GPU has not finished */
     card.status = polled != CADRE_OK ? polled : check_metrics(metrics, &count, &card.names);
     if (card.status == CADRE_OK && session->restore)
         card.status = base_error(CADRE_ESTATE, "cadre_report: this attempt goes on from %s: call cadre_session_restore first", session->restore);

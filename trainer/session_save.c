@@ -321,7 +321,10 @@ static int save(cadre_session *session, cadre_state *state, const saver_order *o
 
 int session_save(cadre_session *session, cadre_state *state, json_t **body, bool *behind, int *written)
 {
+    int status = cadre_comm_synchronize(session->comm); /* what a GPU has not finished may yet fail */
     *body = NULL;
+    if (status != CADRE_OK)
+        return status;
     state_set_rows(state, session->rows);
     size_t nbytes = state_tensor_nbytes(state) + state_local_nbytes(state);
     *behind = session->write_behind > 0 || (session->write_behind == 0 && nbytes >= SAVER_BEHIND_NBYTES);
@@ -331,7 +334,7 @@ int session_save(cadre_session *session, cadre_state *state, json_t **body, bool
     *written = session_finish_saving(session, true); /* one at a time */
     if (*written != CADRE_OK && session->rank != 0)
         return *written;
-    int status = save(session, state, &order, written);
+    status = save(session, state, &order, written);
     if (status != CADRE_OK || session->rank != 0)
         return status;
     session->saving_step = session->step;

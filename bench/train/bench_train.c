@@ -1,9 +1,10 @@
 /*
  * Training steps on request: bench_train FOLDER DEPTH BATCH WORKERS contiguous|channels_last|default float32|bfloat16|default
  *
- * Reads a number of steps from the fifo FOLDER/go, makes them and writes how long they took and rank 0's processor time, in seconds, to the
- * fifo FOLDER/took; until there is a 0. Its first answer, unasked, is the time from main to the first step's begin and to its end. Batches are random and in memory; what is measured is
- * forward, backward, gradient sync, optimiser and cadre_step, as examples/resnet_mnist.c has them. ddp.py does the same with PyTorch.
+ * Reads a number of steps from the fifo FOLDER/go, makes them and writes to the fifo FOLDER/took, in seconds: how long they took, rank 0's processor
+ * time, and for each rank what cadre_ddp_stats calls waited_s, late_s and backward_s; until there is a 0. Its first answer, unasked, is the time
+ * from main to the first step's begin and to its end. Batches are random and in memory; what is measured is forward, backward, gradient sync,
+ * optimiser and cadre_step, as examples/resnet_mnist.c has them. ddp.py does the same with PyTorch.
  */
 #include "cadre/cadre.h"
 #include "cadre/ddp.h"
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BATCHES = 4 };
+enum { BATCHES = 4, WORKERS_MAX = 64, TIMES = 3 };
 
 struct plan {
     const char *folder;
@@ -102,6 +103,44 @@ done:
     return status;
 }
 
+static int read_times(const cadre_ddp *ddp, double times[TIMES])
+{
+    cadre_ddp_statistics stats;
+    int status = cadre_ddp_stats(ddp, &stats);
+    times[0] = stats.waited_s;
+    times[1] = stats.late_s;
+    times[2] = stats.backward_s;
+    return status;
+}
+
+/* So many steps; rank 0 writes how long they took. */
+static int round_of(struct training *t, int64_t count, FILE *took)
+{
+    cadre_comm *comm = cadre_session_comm(t->session);
+    double before[TIMES], after[TIMES], all[WORKERS_MAX * TIMES];
+    int status = read_times(t->ddp, before);
+    TRY(status);
+    TRY(cadre_barrier(comm));
+    double begun = now(), cpu_begun = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    for (int64_t i = 0; i < count; i++)
+        TRY(step(t));
+    TRY(cadre_barrier(comm));
+    double wall = now() - begun, cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu_begun;
+    TRY(read_times(t->ddp, after));
+    for (int i = 0; i < TIMES; i++)
+        after[i] -= before[i];
+    TRY(cadre_all_gather(comm, after, all, TIMES, CADRE_FLOAT64));
+    if (took) {
+        fprintf(took, "%.6f %.6f", wall, cpu);
+        for (int i = 0; i < TIMES * cadre_session_world(t->session); i++)
+            fprintf(took, " %.6f", all[i]);
+        fprintf(took, "\n");
+        fflush(took);
+    }
+done:
+    return status;
+}
+
 static FILE *open_fifo(const char *folder, const char *name, const char *mode)
 {
     char path[1024];
@@ -138,15 +177,7 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
         TRY(cadre_broadcast(comm, &count, 1, CADRE_INT64, 0));
         if (count <= 0)
             break;
-        TRY(cadre_barrier(comm));
-        double begun = now(), cpu_begun = read_clock(CLOCK_PROCESS_CPUTIME_ID);
-        for (int64_t i = 0; i < count; i++)
-            TRY(step(&t));
-        TRY(cadre_barrier(comm));
-        if (took) {
-            fprintf(took, "%.6f %.6f\n", now() - begun, read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu_begun);
-            fflush(took);
-        }
+        TRY(round_of(&t, count, took));
     }
 done:
     if (go)
@@ -168,6 +199,10 @@ int main(int argc, char **argv)
     double begun = now();
     if (argc != 7) {
         fprintf(stderr, "usage: bench_train FOLDER 8|18 BATCH WORKERS contiguous|channels_last|default float32|bfloat16|default\n");
+        return 2;
+    }
+    if (atoi(argv[4]) > WORKERS_MAX) {
+        fprintf(stderr, "bench_train: at most %d workers\n", WORKERS_MAX);
         return 2;
     }
     struct plan plan = {

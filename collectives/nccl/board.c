@@ -104,8 +104,10 @@ int collectives_nccl_alarmed(nccl *n, const char *what)
     uint32_t alarm = atomic_load(&board->alarm);
     if (alarm == NCCL_ALARM_NONE)
         return CADRE_OK;
-    collectives_nccl_end(n,
-                         false); /* all ranks of a host have to, or NCCL waits in the kernels of those who have not */
+    /* All ranks of a host have to, or NCCL waits in the kernels of those who have not. */
+    collectives_nccl_end(n, false);
+    if (n->broken) /* the watching thread has found it, and this is the first call since */
+        return base_error(n->broken, "%s", n->broken_text);
     if (alarm == NCCL_ALARM_CANCELLED)
         return base_error(CADRE_ECANCELED, "%s: cancelled by cadre_comm_abort on rank %d", what,
                           (int)atomic_load(&board->canceller));
@@ -133,8 +135,10 @@ int collectives_nccl_fail(nccl *n, const char *what, int status, const char *tex
     if (!first)
         return collectives_nccl_alarmed(n, what);
     collectives_nccl_end(n, false);
-    return base_error(status, "%s: %s%s", what, text,
-                      n->stuck ? " (and NCCL could not be aborted: end this process)" : "");
+    n->broken = status;
+    snprintf(n->broken_text, sizeof n->broken_text, "%s: %s%s", what, text,
+             n->stuck ? " (and NCCL could not be aborted: end this process)" : "");
+    return base_error(status, "%s", n->broken_text);
 }
 
 static bool has_entered(const nccl *n, int rank, uint64_t number)

@@ -117,13 +117,25 @@ void collectives_nccl_end(nccl *n, bool gently)
     let_go(ending);
 }
 
+/* Is the GPU through with everything, so that the end can be one in good order? It may have a moment for that. */
+static bool settled(nccl *n)
+{
+    int64_t begun = base_now_ns();
+    bool left = true;
+    while (atomic_load(&n->board->alarm) == NCCL_ALARM_NONE && n->comm && !collectives_nccl_check(n, &left) && left &&
+           base_now_ns() - begun < QUIET_SECONDS * 1000000000ll)
+        collectives_nccl_pause(base_now_ns() - begun);
+    return !left && atomic_load(&n->board->alarm) == NCCL_ALARM_NONE;
+}
+
 static void nccl_free(void *self)
 {
     nccl *n = self;
     if (!n)
         return;
+    collectives_nccl_unwatch(n);
     int before = n->lib ? collectives_nccl_on_device(n) : 0;
-    collectives_nccl_end(n, !n->works && n->board && atomic_load(&n->board->alarm) == NCCL_ALARM_NONE);
+    collectives_nccl_end(n, n->board && settled(n));
     if (!n->stuck && n->lib) { /* else CUDA would wait for kernels that do not end */
         collectives_nccl_drop(n);
         for (struct nccl_region *region = n->regions, *next; region; region = next) {
@@ -138,6 +150,7 @@ static void nccl_free(void *self)
         collectives_nccl_off_device(n, before);
     cadre_comm_free(n->host);
     collectives_nccl_board_free(n);
+    pthread_mutex_destroy(&n->lock);
     free(n);
 }
 
@@ -282,6 +295,8 @@ static int nccl_init(const collectives_place *place, void **self)
     nccl *n = base_calloc(1, sizeof *n);
     nccl_unique_id *ids = base_calloc((size_t)oob->world, sizeof *ids);
     int status = n && ids ? CADRE_OK : CADRE_ENOMEM, before = 0;
+    if (n)
+        pthread_mutex_init(&n->lock, NULL);
     if (!status) {
         n->rank = oob->rank;
         n->world = oob->world;
@@ -302,6 +317,8 @@ static int nccl_init(const collectives_place *place, void **self)
         status = collectives_agree(oob, place->timeout_s, make_stream(n), "stream");
     if (!status)
         status = collectives_agree(oob, place->timeout_s, connect_ranks(n, place, ids), "communicator");
+    if (!status)
+        status = collectives_agree(oob, place->timeout_s, collectives_nccl_watch(n), "watcher");
     if (n && n->lib)
         n->lib->cuda.set_device(before);
     free(ids);
@@ -337,15 +354,13 @@ static int take_memory(nccl *n, collectives_op *op, size_t nbytes, struct nccl_r
 {
     enum { ALIGN = 4096 }; /* more than cudaMalloc promises */
     cuda_error error = n->lib->cuda.malloc(&region->raw, nbytes + ALIGN);
-    if (error == CUDA_SUCCESS_) {
-        region->memory = (char *)region->raw + (ALIGN - (uintptr_t)region->raw % ALIGN) % ALIGN;
-        error = n->lib->cuda.fill(region->memory, 0, nbytes, n->stream);
+    if (error != CUDA_SUCCESS_) {
+        n->lib->cuda.take_error();
+        return base_error(error == CUDA_OUT_OF_MEMORY ? CADRE_ENOMEM : CADRE_ESYSTEM, "%zu bytes of GPU memory: %s",
+                          nbytes, n->lib->cuda.error_string(error));
     }
-    if (error == CUDA_SUCCESS_)
-        return collectives_nccl_settle(n, op);
-    n->lib->cuda.take_error();
-    return base_error(error == CUDA_OUT_OF_MEMORY ? CADRE_ENOMEM : CADRE_ESYSTEM, "%zu bytes of GPU memory: %s", nbytes,
-                      n->lib->cuda.error_string(error));
+    region->memory = (char *)region->raw + (ALIGN - (uintptr_t)region->raw % ALIGN) % ALIGN;
+    return collectives_nccl_clear(n, op, region->memory, nbytes);
 }
 
 static int nccl_alloc(void *self, collectives_op *op, size_t nbytes, void **memory)
@@ -356,7 +371,11 @@ static int nccl_alloc(void *self, collectives_op *op, size_t nbytes, void **memo
         .size = sizeof oob, .rank = n->rank, .world = n->world, .all_gather = inner_all_gather, .user = &inner};
     int before = collectives_nccl_on_device(n);
     struct nccl_region *region = base_calloc(1, sizeof *region);
-    int status = region ? take_memory(n, op, nbytes, region) : CADRE_ENOMEM;
+    pthread_mutex_lock(&n->lock);
+    int status = collectives_nccl_finish(n); /* or the memory would wait behind what the stream has, and for peers */
+    if (!status)
+        status = region ? take_memory(n, op, nbytes, region) : CADRE_ENOMEM;
+    pthread_mutex_unlock(&n->lock);
     status = collectives_agree(&oob, 0, status, "alloc");
     if (!status) {
         region->next = n->regions;
@@ -382,6 +401,9 @@ static void nccl_dealloc(void *self, void *memory)
         return;
     *link = region->next;
     int before = collectives_nccl_on_device(n);
+    pthread_mutex_lock(&n->lock);
+    collectives_nccl_finish(n); /* the GPU may still use it */
+    pthread_mutex_unlock(&n->lock);
     if (!n->stuck)
         n->lib->cuda.free(region->raw);
     collectives_nccl_off_device(n, before);
@@ -392,6 +414,16 @@ static int nccl_operate(void *self, collectives_op *op) { return collectives_ncc
 static int nccl_start(void *self, collectives_op *op) { return collectives_nccl_start(self, op); }
 static int nccl_test(void *self, collectives_op *op, bool *done) { return collectives_nccl_test(self, op, done); }
 static int nccl_wait(void *self, collectives_op *op) { return collectives_nccl_wait(self, op); }
+static int nccl_barrier(void *self, collectives_op *op)
+{
+    int status = collectives_nccl_synchronize(self);
+    return status ? status : collectives_nccl_operate(self, op);
+}
+static int nccl_synchronize(void *self, collectives_op *op)
+{
+    (void)op; /* each of them has a deadline of its own */
+    return collectives_nccl_synchronize(self);
+}
 static void nccl_abort(void *self) { collectives_nccl_cancel(self); }
 static int nccl_device(void *self) { return ((nccl *)self)->device; }
 static void nccl_set_stream(void *self, void *stream) { ((nccl *)self)->caller = stream; }
@@ -409,7 +441,7 @@ const collectives_backend collectives_nccl = {
     .reduce_scatter = nccl_operate,
     .all_gather = nccl_operate,
     .broadcast = nccl_operate,
-    .barrier = nccl_operate,
+    .barrier = nccl_barrier,
     .start = nccl_start,
     .test = nccl_test,
     .wait = nccl_wait,
@@ -418,4 +450,5 @@ const collectives_backend collectives_nccl = {
     .queues = true,
     .device = nccl_device,
     .set_stream = nccl_set_stream,
+    .synchronize = nccl_synchronize,
 };

@@ -2,8 +2,16 @@
  * The nccl backend: operations on GPU memory go to NCCL, those on host memory to the best host backend there is (self,
  * shm, hier, mpi), which comes along as a communicator of its own.
  *
+ * Operations are in the order of the caller's stream, and the host does not wait for the GPU:
+ *
+ *     caller's stream   ... inputs | record ready                            wait for done | results ...
+ *     our stream                      wait for ready | NCCL | record done
+ *
+ * Nobody need call anything then, and a rank may sleep in CUDA behind an operation whose peer has died: so a thread
+ * watches what is under way and, at the deadline or when a peer dies, aborts NCCL, which lets the streams go on.
+ *
  * Files: library.c opens NCCL and the CUDA runtime, board.c is how the ranks of a host see each other (NCCL reports no
- * dead peer within a host), ops.c issues operations and waits for them, nccl.c makes and ends communicators.
+ * dead peer within a host), ops.c issues operations, watch.c is the thread, nccl.c makes and ends communicators.
  */
 #ifndef COLLECTIVES_NCCL_H
 #define COLLECTIVES_NCCL_H
@@ -11,6 +19,7 @@
 #include "collectives/comm.h"
 #include "library.h"
 
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <sys/types.h>
@@ -34,15 +43,19 @@ struct nccl_board {
 };
 
 enum nccl_state {
-    NCCL_QUEUED,  /* NCCL has not heard of it */
-    NCCL_ISSUING, /* NCCL was called and may go on issuing in the background */
-    NCCL_ISSUED,  /* all of it is on the stream, before the event `done` */
+    NCCL_QUEUED,   /* NCCL has not heard of it */
+    NCCL_ISSUING,  /* NCCL was called and may go on issuing in the background */
+    NCCL_ISSUED,   /* all of it is on the stream, before the event `done` */
+    NCCL_COMPLETE, /* the GPU is through with it */
 };
 
-/* An operation on GPU memory between its start and its end, in the order in which they were started. */
+/* An operation on GPU memory until the GPU is through with it and the front knows what it wants to; in the order in
+ * which they were started. */
 struct nccl_work {
     struct nccl_work *next;
-    collectives_op *op;
+    const collectives_op *front; /* the front's own, for which it will wait; NULL: it does not look back */
+    collectives_op op;
+    char label[COLLECTIVES_LABEL];
     uint64_t number; /* from 1, the same on every rank */
     enum nccl_state state;
     cuda_event ready, done; /* on the caller's stream: the input is there; on ours: the output is */
@@ -57,6 +70,12 @@ struct nccl_region {
 typedef struct nccl {
     const nccl_libraries *lib;
     int rank, world, device;
+    pthread_mutex_t lock; /* of NCCL, works and what else the watching thread uses; not held in host operations */
+    pthread_cond_t wake;
+    pthread_t watcher;
+    bool watched, idle, leaving; /* there is a watcher; it has nothing to watch; it is to end */
+    int broken;                  /* status of what this rank failed with first, 0: nothing */
+    char broken_text[BASE_ERROR_MAX];
     nccl_comm comm;     /* NULL when it has been ended */
     cuda_stream stream; /* of highest priority */
     cuda_stream caller; /* the one that buffers are written and read on; NULL: the default stream */
@@ -76,7 +95,8 @@ typedef struct nccl {
 int collectives_nccl_board_new(nccl *n, const collectives_place *place, bool one_host);
 void collectives_nccl_board_free(nccl *n);
 void collectives_nccl_enter(nccl *n);
-/* Say what went wrong, here and to the ranks of this host; the first one's words win. NCCL is aborted. */
+/* Say what went wrong, here and to the ranks of this host; the first one's words win. NCCL is aborted. Like all that
+ * may do so, under the lock (but in set-up). */
 int collectives_nccl_fail(nccl *n, const char *what, int status, const char *text);
 /* 0, or what ended the communicator. */
 int collectives_nccl_alarmed(nccl *n, const char *what);
@@ -97,9 +117,23 @@ int collectives_nccl_operate(nccl *n, collectives_op *op);
 int collectives_nccl_start(nccl *n, collectives_op *op);
 int collectives_nccl_test(nccl *n, collectives_op *op, bool *done);
 int collectives_nccl_wait(nccl *n, collectives_op *op);
-/* Block until what the stream has so far is done, with op's deadline. No peer is waited for. */
-int collectives_nccl_settle(nccl *n, collectives_op *op);
+int collectives_nccl_synchronize(nccl *n);
+/* Block until the GPU is through with all works; 0 or what ended the communicator. Under the lock. */
+int collectives_nccl_finish(nccl *n);
+/* Go on with the works as far as can be without waiting, and look at what the oldest one waits for; *left tells whether
+ * the GPU still has any. Under the lock. */
+int collectives_nccl_check(nccl *n, bool *left);
+/* Fill GPU memory with zeros and block until that is done, with op's deadline. Under the lock, without works. */
+int collectives_nccl_clear(nccl *n, collectives_op *op, void *memory, size_t nbytes);
 void collectives_nccl_drop(nccl *n); /* all works and their events */
+
+/* watch.c */
+int collectives_nccl_watch(nccl *n);
+void collectives_nccl_unwatch(nccl *n);
+/* There is something to watch. Under the lock. */
+void collectives_nccl_wake(nccl *n);
+
+/* ops.c, for all: */
 /* Make `device` this thread's; the answer undoes it. */
 int collectives_nccl_on_device(const nccl *n);
 void collectives_nccl_off_device(const nccl *n, int before);

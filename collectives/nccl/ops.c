@@ -1,8 +1,9 @@
 /*
  * Operations. Those on GPU memory form a queue: each waits (on our stream) for an event on the caller's stream, is
- * given to NCCL, and ends in an event on our stream that the host polls. NCCL's calls return before they are through
- * (the first one connects to the peers in the background), and until then neither an event may be recorded nor another
- * call be made; so each is issued only when the one before it is.
+ * given to NCCL, and ends in an event on our stream, for which the caller's stream waits (nccl.h has the picture).
+ * NCCL's calls return before they are through (the first one connects to the peers in the background), and until then
+ * neither an event may be recorded nor another call be made; so each is issued only when the one before it is, and the
+ * host waits for that much.
  *
  * The host never blocks in CUDA or NCCL: it polls, and between polls looks at the deadline and at the other ranks.
  */
@@ -114,19 +115,25 @@ void collectives_nccl_drop(nccl *n)
 static struct nccl_work *find_work(nccl *n, const collectives_op *op)
 {
     struct nccl_work *work = n->works;
-    while (work && work->op != op)
+    while (work && work->front != op)
         work = work->next;
     return work;
 }
 
-static void end_work(nccl *n, struct nccl_work *work)
+/* Works that the GPU is through with and nobody asks for can be used again. */
+static void recycle(nccl *n)
 {
     struct nccl_work **link = &n->works;
-    while (*link != work)
-        link = &(*link)->next;
-    *link = work->next;
-    work->next = n->spare;
-    n->spare = work;
+    while (*link) {
+        struct nccl_work *work = *link;
+        if (work->state != NCCL_COMPLETE || work->front) {
+            link = &work->next;
+            continue;
+        }
+        *link = work->next;
+        work->next = n->spare;
+        n->spare = work;
+    }
 }
 
 static nccl_result give(nccl *n, const collectives_op *op)
@@ -163,10 +170,10 @@ static int push(nccl *n, struct nccl_work *work)
     cuda_error error;
     if (work->state == NCCL_QUEUED) {
         if ((error = cuda->stream_wait(n->stream, work->ready, 0)) != CUDA_SUCCESS_)
-            return cuda_failed(n, work->op, "cudaStreamWaitEvent", error);
-        result = give(n, work->op);
+            return cuda_failed(n, &work->op, "cudaStreamWaitEvent", error);
+        result = give(n, &work->op);
         if (result != NCCL_SUCCESS && result != NCCL_IN_PROGRESS)
-            return nccl_failed(n, work->op, result);
+            return nccl_failed(n, &work->op, result);
         work->state = NCCL_ISSUING;
     }
     nccl_result asked = n->lib->nccl.async_error(n->comm, &result);
@@ -175,9 +182,9 @@ static int push(nccl *n, struct nccl_work *work)
     if (result == NCCL_IN_PROGRESS)
         return CADRE_OK;
     if (result != NCCL_SUCCESS)
-        return nccl_failed(n, work->op, result);
+        return nccl_failed(n, &work->op, result);
     if ((error = cuda->event_record(work->done, n->stream)) != CUDA_SUCCESS_)
-        return cuda_failed(n, work->op, "cudaEventRecord", error);
+        return cuda_failed(n, &work->op, "cudaEventRecord", error);
     work->state = NCCL_ISSUED;
     return CADRE_OK;
 }
@@ -185,14 +192,57 @@ static int push(nccl *n, struct nccl_work *work)
 static int push_all(nccl *n)
 {
     for (struct nccl_work *work = n->works; work; work = work->next) {
-        int status = work->state == NCCL_ISSUED ? CADRE_OK : push(n, work);
-        if (status || work->state != NCCL_ISSUED)
+        int status = work->state >= NCCL_ISSUED ? CADRE_OK : push(n, work);
+        if (status || work->state < NCCL_ISSUED)
             return status;
     }
     return CADRE_OK;
 }
 
-static int begin(nccl *n, collectives_op *op)
+int collectives_nccl_check(nccl *n, bool *left)
+{
+    struct nccl_work *work = n->works;
+    char what[COLLECTIVES_TEXT];
+    *left = false;
+    while (work && work->state == NCCL_COMPLETE)
+        work = work->next;
+    if (!work)
+        return CADRE_OK;
+    *left = true;
+    collectives_describe(&work->op, what);
+    int status = collectives_nccl_alarmed(n, what);
+    if (!status)
+        status = push_all(n);
+    for (; !status && work && work->state == NCCL_ISSUED; work = work->next) {
+        cuda_error error = n->lib->cuda.event_query(work->done);
+        if (error == CUDA_NOT_READY)
+            break;
+        if (error != CUDA_SUCCESS_)
+            return cuda_failed(n, &work->op, "cudaEventQuery", error);
+        work->state = NCCL_COMPLETE;
+    }
+    if (!status && work)
+        status = collectives_nccl_look(n, &work->op, work->number);
+    *left = work != NULL;
+    recycle(n);
+    return status;
+}
+
+int collectives_nccl_finish(nccl *n)
+{
+    int64_t begun = base_now_ns();
+    bool left = true;
+    int status = CADRE_OK;
+    while (!status && left) {
+        status = collectives_nccl_check(n, &left);
+        if (!status && left)
+            collectives_nccl_pause(base_now_ns() - begun);
+    }
+    return status;
+}
+
+/* A work of its own for the front's operation, at the end of the queue. */
+static int begin(nccl *n, collectives_op *op, struct nccl_work **out)
 {
     char what[COLLECTIVES_TEXT];
     collectives_describe(op, what);
@@ -205,51 +255,44 @@ static int begin(nccl *n, collectives_op *op)
     if (!work)
         return collectives_nccl_fail(n, what, CADRE_ENOMEM, cadre_error_message());
     collectives_nccl_enter(n);
-    work->op = op;
+    work->op = *op;
+    if (op->label) {
+        snprintf(work->label, sizeof work->label, "%s", op->label);
+        work->op.label = work->label;
+    }
+    work->front = op;
     work->number = n->entered;
     work->state = NCCL_QUEUED;
     work->next = NULL;
     while (*end)
         end = &(*end)->next;
     *end = work;
+    collectives_nccl_wake(n);
     cuda_error error = n->lib->cuda.event_record(work->ready, n->caller);
     if (error != CUDA_SUCCESS_)
-        return cuda_failed(n, op, "cudaEventRecord", error);
+        return cuda_failed(n, &work->op, "cudaEventRecord", error);
+    *out = work;
     return push_all(n);
 }
 
-/* Look once. */
-static int poll_work(nccl *n, struct nccl_work *work, bool *done)
+/* Block until NCCL has all of the work on our stream, and have the caller's stream wait for it there. */
+static int follow(nccl *n, struct nccl_work *work)
 {
-    int status = push_all(n);
-    *done = false;
-    if (status)
-        return status;
-    if (work->state == NCCL_ISSUED) {
-        cuda_error error = n->lib->cuda.event_query(work->done);
-        if (error == CUDA_SUCCESS_) {
-            end_work(n, work);
-            *done = true;
-            return CADRE_OK;
-        }
-        if (error != CUDA_NOT_READY)
-            return cuda_failed(n, work->op, "cudaEventQuery", error);
-    }
-    return collectives_nccl_look(n, work->op, work->number);
-}
-
-static int finish(nccl *n, collectives_op *op)
-{
-    struct nccl_work *work = find_work(n, op);
     int64_t begun = base_now_ns();
-    bool done = false;
+    bool left;
     int status = CADRE_OK;
-    while (!status && !done) {
-        status = poll_work(n, work, &done);
-        if (!status && !done)
+    while (!status && work->state < NCCL_ISSUED) {
+        status = collectives_nccl_check(n, &left);
+        if (!status && work->state < NCCL_ISSUED)
             collectives_nccl_pause(base_now_ns() - begun);
     }
-    return status;
+    if (status)
+        return status;
+    cuda_error error = n->lib->cuda.stream_wait(n->caller, work->done, 0);
+    if (error != CUDA_SUCCESS_)
+        return cuda_failed(n, &work->op, "cudaStreamWaitEvent", error);
+    work->front = NULL;
+    return CADRE_OK;
 }
 
 /* ---- host memory ------------------------------------------------------------------------------------------------- */
@@ -262,8 +305,10 @@ static int host_outcome(nccl *n, const collectives_op *op, int status)
         return status;
     snprintf(text, sizeof text, "%s", cadre_error_message());
     collectives_describe(op, what);
+    pthread_mutex_lock(&n->lock);
     if (atomic_load(&n->board->alarm) != NCCL_ALARM_NONE) {
         int alarmed = collectives_nccl_alarmed(n, what);
+        pthread_mutex_unlock(&n->lock);
         return status == CADRE_ECANCELED ? alarmed : base_error(status, "%s", text);
     }
     uint32_t none = NCCL_ALARM_NONE; /* those who wait for their GPUs should hear of it */
@@ -276,6 +321,7 @@ static int host_outcome(nccl *n, const collectives_op *op, int status)
     }
     atomic_compare_exchange_strong(&n->board->alarm, &none, NCCL_ALARM_FAILED);
     collectives_nccl_end(n, false);
+    pthread_mutex_unlock(&n->lock);
     return base_error(status, "%s", text);
 }
 
@@ -329,61 +375,93 @@ static int host_go_on(nccl *n, collectives_op *op, bool *done)
 
 /* ---- what the table calls ---------------------------------------------------------------------------------------- */
 
+static int enter_gpu(nccl *n)
+{
+    pthread_mutex_lock(&n->lock);
+    return collectives_nccl_on_device(n);
+}
+
+static int leave_gpu(nccl *n, int before, int status)
+{
+    collectives_nccl_off_device(n, before);
+    pthread_mutex_unlock(&n->lock);
+    return status;
+}
+
 int collectives_nccl_operate(nccl *n, collectives_op *op)
 {
     bool gpu;
+    struct nccl_work *work;
     int status = place_of(n, op, &gpu);
     if (status)
         return status;
     if (!gpu)
         return host_operate(n, op);
-    int before = collectives_nccl_on_device(n);
-    status = begin(n, op);
+    int before = enter_gpu(n);
+    status = begin(n, op, &work);
     if (!status)
-        status = finish(n, op);
-    collectives_nccl_off_device(n, before);
-    return status;
+        status = follow(n, work);
+    return leave_gpu(n, before, status);
 }
 
 int collectives_nccl_start(nccl *n, collectives_op *op)
 {
     bool gpu;
+    struct nccl_work *work;
     int status = place_of(n, op, &gpu);
     if (status || !gpu)
         return status;
-    int before = collectives_nccl_on_device(n);
-    status = begin(n, op);
-    collectives_nccl_off_device(n, before);
-    return status;
+    int before = enter_gpu(n);
+    return leave_gpu(n, before, begin(n, op, &work));
 }
 
 int collectives_nccl_test(nccl *n, collectives_op *op, bool *done)
 {
-    struct nccl_work *work = find_work(n, op);
+    bool left;
     *done = false;
-    if (!work)
-        return host_go_on(n, op, done);
-    int before = collectives_nccl_on_device(n), status = poll_work(n, work, done);
-    collectives_nccl_off_device(n, before);
-    return status;
+    int before = enter_gpu(n);
+    struct nccl_work *work = find_work(n, op);
+    int status = CADRE_OK;
+    if (work) {
+        if (work->state != NCCL_COMPLETE)
+            status = collectives_nccl_check(n, &left);
+        *done = !status && work->state == NCCL_COMPLETE;
+        if (*done)
+            work->front = NULL;
+    }
+    leave_gpu(n, before, status);
+    return work ? status : host_go_on(n, op, done);
 }
 
 int collectives_nccl_wait(nccl *n, collectives_op *op)
 {
-    if (!find_work(n, op))
-        return host_go_on(n, op, NULL);
-    int before = collectives_nccl_on_device(n), status = finish(n, op);
-    collectives_nccl_off_device(n, before);
-    return status;
+    int before = enter_gpu(n), status = CADRE_OK;
+    struct nccl_work *work = find_work(n, op);
+    if (work) {
+        work->op.started_ns = op->started_ns; /* time counts from here */
+        work->op.stall_ns = op->stall_ns;
+        work->op.deadline_ns = op->deadline_ns;
+        status = follow(n, work);
+    }
+    leave_gpu(n, before, status);
+    return work ? status : host_go_on(n, op, NULL);
 }
 
-int collectives_nccl_settle(nccl *n, collectives_op *op)
+int collectives_nccl_synchronize(nccl *n)
+{
+    int before = enter_gpu(n);
+    return leave_gpu(n, before, collectives_nccl_finish(n));
+}
+
+int collectives_nccl_clear(nccl *n, collectives_op *op, void *memory, size_t nbytes)
 {
     struct nccl_work *work = work_new(n);
     int64_t begun = base_now_ns();
     if (!work)
         return CADRE_ENOMEM;
-    cuda_error error = n->lib->cuda.event_record(work->done, n->stream);
+    cuda_error error = n->lib->cuda.fill(memory, 0, nbytes, n->stream);
+    if (error == CUDA_SUCCESS_)
+        error = n->lib->cuda.event_record(work->done, n->stream);
     while (error == CUDA_SUCCESS_ && (error = n->lib->cuda.event_query(work->done)) == CUDA_NOT_READY) {
         if (base_now_ns() >= op->deadline_ns)
             break;

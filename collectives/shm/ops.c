@@ -390,7 +390,8 @@ int collectives_shm_finish(shm *s, collectives_op *op)
 {
     for (;;) {
         bool done;
-        int status = s->task.waiting ? collectives_shm_await(s, op) : CADRE_OK;
+        bool first = s->task.phase == PHASE_AGREE;
+        int status = s->task.waiting ? collectives_shm_await(s, op, first ? &op->late_ns : &(int64_t){0}) : CADRE_OK;
         if (!status)
             status = advance(s, op, &done);
         if (status || done)

@@ -124,8 +124,8 @@ int collectives_shm_room(size_t nbytes);
 /* wait.c: the barrier, in two halves */
 int collectives_shm_meet(shm *s); /* open the peers' pidfds */
 void collectives_shm_arrive(shm *s);
-int collectives_shm_await(shm *s, collectives_op *op);                /* block until all have arrived */
-int collectives_shm_poll(shm *s, collectives_op *op, bool *complete); /* look */
+int collectives_shm_await(shm *s, collectives_op *op, int64_t *waited_ns); /* block until all have arrived; adds */
+int collectives_shm_poll(shm *s, collectives_op *op, bool *complete);      /* look */
 int collectives_shm_fail(shm *s, const collectives_op *op, int status, const char *text);
 int collectives_shm_alarmed(shm *s, const collectives_op *op); /* 0, or the first error of any rank */
 void collectives_shm_cancel(shm *s);                           /* async-signal-safe */

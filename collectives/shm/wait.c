@@ -241,23 +241,30 @@ static int sleep_until_complete(shm *s, collectives_op *op)
     return CADRE_OK;
 }
 
-int collectives_shm_await(shm *s, collectives_op *op)
+static bool spin_until_complete(shm *s, int64_t until)
 {
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (complete(s))
+                return true;
+            relax();
+        }
+    } while (base_now_ns() < until);
+    return false;
+}
+
+int collectives_shm_await(shm *s, collectives_op *op, int64_t *waited_ns)
+{
+    int status = CADRE_OK;
     if (complete(s))
         return CADRE_OK;
-    if (s->spin) {
-        int64_t until = base_now_ns() + SPIN_NS;
-        do {
-            for (int i = 0; i < 64; i++) {
-                if (complete(s))
-                    return CADRE_OK;
-                relax();
-            }
-        } while (base_now_ns() < until);
+    int64_t begun = base_now_ns();
+    if (!s->spin || !spin_until_complete(s, begun + SPIN_NS)) {
+        atomic_fetch_add(&s->control->sleepers, 1);
+        status = sleep_until_complete(s, op);
+        atomic_fetch_sub(&s->control->sleepers, 1);
     }
-    atomic_fetch_add(&s->control->sleepers, 1);
-    int status = sleep_until_complete(s, op);
-    atomic_fetch_sub(&s->control->sleepers, 1);
+    *waited_ns += base_now_ns() - begun;
     return status;
 }
 

@@ -20,9 +20,19 @@
  *
  * With the nccl backend a buffer is either on the GPU (on all ranks) or in host memory (on all ranks): the former goes to
  * NCCL, which sums in an order of its own (equal within rounding; bfloat16 is rounded after each addition; a NaN may be
- * lost in CADRE_MIN and CADRE_MAX), the latter to the best host backend, as does cadre_barrier. Calls return when the GPU
- * is done. A rank that hangs is noticed at the deadline, one of the same host that dies within a second; NCCL is then
- * aborted.
+ * lost in CADRE_MIN and CADRE_MAX), the latter to the best host backend, as does cadre_barrier.
+ *
+ * What is on the GPU is done in the order of a CUDA stream, the default one or that of cadre_comm_set_stream:
+ *   - when an operation is called (or started), it waits, on the GPU, for all that the stream has by then;
+ *   - when it returns (a request: when cadre_wait returns), the stream waits for it: what is put on the stream from then
+ *     on finds the result. The host has not waited: it, other streams, and what was put on this one before cadre_wait may
+ *     still see the buffer as it was, or half done;
+ *   - the host knows that it is complete after cadre_comm_synchronize, cadre_barrier, cadre_test answering done, or
+ *     when CUDA says so of the stream.
+ * Errors come the same way: a thread watches what is under way, and at its deadline, or within a second of a rank of the
+ * same host dying, aborts NCCL; the stream then goes on, with undefined buffers, and the next call (at the latest
+ * cadre_comm_synchronize or cadre_barrier) returns the error, which names the operation that failed. So whoever is to
+ * trust a result calls one of them first; cadre_report and what saves a checkpoint do.
  */
 #ifndef CADRE_COLLECTIVES_H
 #define CADRE_COLLECTIVES_H
@@ -89,7 +99,8 @@ typedef struct cadre_comm_options {
  */
 CADRE_API int cadre_comm_new(const cadre_oob *oob, const cadre_comm_options *options, cadre_comm **out);
 
-/** Local: never waits for a peer. NULL is fine. Memory from cadre_comm_alloc must have been freed before. */
+/** Local: never waits for a peer (on a GPU: two seconds at most, then what is under way is aborted). NULL is fine. Memory
+ *  from cadre_comm_alloc must have been freed before. */
 CADRE_API void cadre_comm_free(cadre_comm *comm);
 
 CADRE_API int cadre_comm_rank(const cadre_comm *comm);
@@ -97,14 +108,24 @@ CADRE_API int cadre_comm_world(const cadre_comm *comm);
 /** "shm". Borrowed from the communicator. */
 CADRE_API const char *cadre_comm_backend(const cadre_comm *comm);
 
+/** Seconds in which this rank has waited, in operations and requests so far, for ranks that came to them later. Known to
+ *  shm, and to hier within the host; elsewhere it is in the operation's time and 0 here. */
+CADRE_API double cadre_comm_late_s(const cadre_comm *comm);
+
 /** The GPU on which memory of cadre_comm_alloc is; -1: it is host memory. */
 CADRE_API int cadre_comm_device(const cadre_comm *comm);
 /**
  * From now on buffers on the GPU are written and read on this CUDA stream (a cudaStream_t) of the communicator's device;
- * NULL: the default stream, as at the beginning. Operations wait for what the stream has when they are called or started.
- * On communicators without a device nothing.
+ * NULL: the default stream, as at the beginning. For a request it is the one set when it is started that it waits for, and
+ * the one set at cadre_wait that waits for it. On communicators without a device nothing.
  */
 CADRE_API void cadre_comm_set_stream(cadre_comm *comm, void *stream);
+
+/**
+ * Block until all operations that were called and requests that were started are complete, on the GPU, too. Local. The
+ * errors are those of the operations.
+ */
+CADRE_API int cadre_comm_synchronize(cadre_comm *comm);
 
 /**
  * Make the communicator fail: calls under way on this and, where the backend can, on other ranks return CADRE_ECANCELED
@@ -114,8 +135,8 @@ CADRE_API void cadre_comm_abort(cadre_comm *comm);
 
 /**
  * Memory that the backend can reduce without copying (in shm: mapped by every rank; in nccl: on the GPU). Collective: all ranks call it with
- * the same `nbytes` (> 0). Zeroed, aligned to 4096 bytes. Free it with cadre_comm_dealloc (local) before the
- * communicator. CADRE_ENOSPC or CADRE_ENOMEM on all ranks when one cannot have it; that does not break the
+ * the same `nbytes` (> 0). Zeroed, aligned to 4096 bytes. Free it with cadre_comm_dealloc (local; on a GPU it waits for
+ * operations under way) before the communicator. CADRE_ENOSPC or CADRE_ENOMEM on all ranks when one cannot have it; that does not break the
  * communicator.
  */
 CADRE_API int cadre_comm_alloc(cadre_comm *comm, size_t nbytes, void **memory);
@@ -139,7 +160,7 @@ CADRE_API int cadre_all_gather(cadre_comm *comm, const void *input, void *output
 /** Copy `count` elements from rank `root` to all. */
 CADRE_API int cadre_broadcast(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, int root);
 
-/** Return when every rank has called it. */
+/** Return when every rank has called it. What this rank called before is complete then, on its GPU, too. */
 CADRE_API int cadre_barrier(cadre_comm *comm);
 
 /**
@@ -150,7 +171,8 @@ CADRE_API int cadre_barrier(cadre_comm *comm);
 CADRE_API int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op,
                                      cadre_request **request);
 
-/** Wait until `*request` is complete, free it and set it to NULL. NULL inside is fine. */
+/** Wait until `*request` is complete (on a GPU: have the stream wait for it), free it and set it to NULL. NULL inside is
+ *  fine. */
 CADRE_API int cadre_wait(cadre_comm *comm, cadre_request **request);
 
 /** `*done` tells whether it is complete; then it is freed and set to NULL. Does not block for a peer. */

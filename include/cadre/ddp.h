@@ -91,8 +91,12 @@ typedef struct cadre_ddp_statistics {
     int64_t passes, buckets; /* passes that were synced; buckets that were exchanged in them */
     int64_t nbytes;          /* that this rank gave into them */
     double backward_s;       /* in backward passes, without what is in waited_s */
-    double waited_s;         /* in which this rank did nothing but exchange gradients or wait for them */
+    double waited_s;         /* in which this rank did nothing but exchange gradients or wait for them: buckets in the backward pass and
+                                after it, conversion for the wire, what find_unused and buffers need, the gathering of cadre_ddp_step. On
+                                a GPU: the host's time; its stream waits behind it (cadre_wait) */
     double hidden_s;         /* that buckets were under way while the backward pass went on (summed over buckets) */
+    double late_s;           /* of waited_s: until the last rank had come to an exchange, its backward pass being slower
+                                (cadre_comm_late_s); the rest is the exchange itself */
 } cadre_ddp_statistics;
 CADRE_API int cadre_ddp_stats(const cadre_ddp *ddp, cadre_ddp_statistics *out);
 

@@ -13,7 +13,8 @@
 extern struct contract_traits {
     /* Memory of cadre_comm_alloc is not the host's (so that all ranks must use it, or none): copy to and from it. */
     void (*copy)(void *to, const void *from, size_t nbytes);
-    bool within_rounding; /* reductions there are taken in another order */
+    void (*hurry)(cadre_comm *comm, double timeout_s); /* change a communicator's timeout; NULL: the front's is all */
+    bool within_rounding;                              /* reductions there are taken in another order */
 } contract_traits;
 
 /* All that works: every operation, type, size and placement, compared bit for bit with a scalar reference. */

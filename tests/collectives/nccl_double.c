@@ -5,7 +5,8 @@
  * It behaves as the real ones where that matters. GPU memory cannot be touched by the host (its pages are mapped a
  * second time for the library's own use). Streams are threads, so that work is under way when calls return. A
  * communicator does not block: making it and its first operations go on in the background, and misuse (an operation or
- * an event while it is in progress, an abort after the end) ends the process. Dead peers are not noticed.
+ * an event while it is in progress, an abort after the end, memory used out of order) ends the process. Dead peers are
+ * not noticed. The CUDA runtime's half, and what is meant by order, is in nccl_double_cuda.c.
  *
  * Ranks may be processes or threads; they meet in a file in /dev/shm that is gone when all have come.
  *
@@ -16,7 +17,7 @@
  * cudaMalloc fails). CADRE_DOUBLE_DEVICES: how many GPUs there are (8); CADRE_DOUBLE_VERSION: of NCCL (22809);
  * CADRE_DOUBLE_DRIVER: 0 is a machine without one.
  */
-#include "collectives/nccl/library.h"
+#include "nccl_double.h"
 #include "collectives/reduce.h"
 
 #include <fcntl.h>
@@ -32,26 +33,23 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 18, RANKS_MAX = 16, CUDA_ILLEGAL_ADDRESS = 700, CUDA_NO_DEVICE = 100, NCCL_INTERNAL_ERROR = 3 };
+enum { CHUNK = 1 << 18, RANKS_MAX = 16, NCCL_INTERNAL_ERROR = 3 };
 
-#define EXPORT __attribute__((visibility("default")))
-
-static _Noreturn void misuse(const char *what)
+void double_misuse(const char *what)
 {
     fprintf(stderr, "nccl double: %s\n", what);
     abort();
 }
 
-static void nap(long ns) { nanosleep(&(struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000}, NULL); }
+void double_nap(long ns) { nanosleep(&(struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000}, NULL); }
 
-static int number_from(const char *variable, int otherwise)
+int double_number(const char *variable, int otherwise)
 {
     const char *text = getenv(variable);
     return text && *text ? atoi(text) : otherwise;
 }
 
-/* Is it `kind`'s turn, at passage `n` on `rank` (-1: it is not known)? */
-static bool fault(const char *kind, int n, int rank)
+bool double_fault(const char *kind, int n, int rank)
 {
     const char *at = getenv("CADRE_DOUBLE");
     size_t length = strlen(kind);
@@ -63,347 +61,6 @@ static bool fault(const char *kind, int n, int rank)
             return true;
     }
     return false;
-}
-
-/* ---- memory ------------------------------------------------------------------------------------------------------ */
-
-struct block {
-    struct block *next;
-    char *outside, *inside; /* what the host is given, and what it may touch */
-    size_t nbytes;
-    int device;
-};
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of everything here */
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static struct block *blocks;
-static atomic_int mallocs, illegal;
-static pthread_key_t device_key; /* not _Thread_local: what the loader does for that looks like a race to tsan */
-
-__attribute__((constructor)) static void set_up(void)
-{
-    if (pthread_key_create(&device_key, NULL) != 0)
-        misuse("no key");
-}
-
-static int current_device(void) { return (int)(intptr_t)pthread_getspecific(device_key); }
-
-static struct block *block_of(const void *memory)
-{
-    struct block *block = blocks;
-    while (block && !((const char *)memory >= block->outside && (const char *)memory < block->outside + block->nbytes))
-        block = block->next;
-    return block;
-}
-
-static char *inside(const void *memory)
-{
-    pthread_mutex_lock(&lock);
-    struct block *block = block_of(memory);
-    char *found = block ? block->inside + ((const char *)memory - block->outside) : (char *)(uintptr_t)memory;
-    pthread_mutex_unlock(&lock);
-    return found;
-}
-
-EXPORT cuda_error cudaMalloc(void **memory, size_t nbytes)
-{
-    struct block *block = calloc(1, sizeof *block);
-    if (fault("memory", atomic_fetch_add(&mallocs, 1) + 1, -1) || !block) {
-        free(block);
-        return CUDA_OUT_OF_MEMORY;
-    }
-    int fd = memfd_create("nccl-double", MFD_CLOEXEC);
-    block->device = current_device();
-    block->nbytes = (nbytes + 4095) / 4096 * 4096;
-    if (fd < 0 || ftruncate(fd, (off_t)block->nbytes) != 0)
-        misuse("no memfd");
-    block->inside = mmap(NULL, block->nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    block->outside = mmap(NULL, block->nbytes, PROT_NONE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (block->inside == MAP_FAILED || block->outside == MAP_FAILED)
-        misuse("no memory to map");
-    memset(block->inside, 0x5a, block->nbytes); /* not zero */
-    pthread_mutex_lock(&lock);
-    block->next = blocks;
-    blocks = block;
-    pthread_mutex_unlock(&lock);
-    *memory = block->outside;
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaFree(void *memory)
-{
-    pthread_mutex_lock(&lock);
-    struct block **link = &blocks;
-    while (*link && (*link)->outside != memory)
-        link = &(*link)->next;
-    struct block *block = *link;
-    if (!block)
-        misuse("cudaFree of what is not ours");
-    *link = block->next;
-    pthread_mutex_unlock(&lock);
-    munmap(block->inside, block->nbytes);
-    munmap(block->outside, block->nbytes);
-    free(block);
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaPointerGetAttributes(cuda_pointer *answer, const void *memory)
-{
-    pthread_mutex_lock(&lock);
-    struct block *block = block_of(memory);
-    *answer = (cuda_pointer){.type = block ? CUDA_MEMORY_DEVICE : CUDA_MEMORY_UNREGISTERED,
-                             .device = block ? block->device : -1};
-    pthread_mutex_unlock(&lock);
-    return CUDA_SUCCESS_;
-}
-
-/* ---- device ------------------------------------------------------------------------------------------------------ */
-
-EXPORT cuda_error cudaDriverGetVersion(int *version)
-{
-    *version = number_from("CADRE_DOUBLE_DRIVER", 13000);
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaRuntimeGetVersion(int *version)
-{
-    *version = 13000;
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaGetDeviceCount(int *count)
-{
-    *count = number_from("CADRE_DOUBLE_DEVICES", 8);
-    return *count > 0 ? CUDA_SUCCESS_ : CUDA_NO_DEVICE;
-}
-
-EXPORT cuda_error cudaSetDevice(int device)
-{
-    pthread_setspecific(device_key, (void *)(intptr_t)device);
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaGetDevice(int *device)
-{
-    *device = current_device();
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaDeviceGetPCIBusId(char *text, int nbytes, int device)
-{
-    snprintf(text, (size_t)nbytes, "0000:%02x:00.0", device);
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
-{
-    *least = 0;
-    *greatest = -5;
-    return CUDA_SUCCESS_;
-}
-
-EXPORT const char *cudaGetErrorString(cuda_error error)
-{
-    return error == CUDA_OUT_OF_MEMORY     ? "out of memory"
-           : error == CUDA_ILLEGAL_ADDRESS ? "an illegal memory access was encountered"
-           : error == CUDA_NO_DEVICE       ? "no CUDA-capable device is detected"
-                                           : "some error";
-}
-
-EXPORT cuda_error cudaGetLastError(void) { return CUDA_SUCCESS_; }
-
-/* ---- streams and events ------------------------------------------------------------------------------------------ */
-
-struct task {
-    struct task *next;
-    void (*fn)(struct task *task);
-    struct cuda_event_opaque *event;
-    uint64_t number;
-    void *to;
-    const void *from;
-    size_t nbytes;
-    struct nccl_comm_opaque *comm;
-    collectives_op op;
-};
-
-struct cuda_stream_opaque {
-    pthread_t thread;
-    struct task *head, *tail;
-    bool ending;
-    struct nccl_comm_opaque *comm; /* the newest that was given work here */
-};
-
-struct cuda_event_opaque {
-    struct cuda_event_opaque *next;
-    uint64_t recorded, complete;
-    bool destroyed;
-};
-
-static struct cuda_event_opaque *events; /* all there ever were: a stream may wait for one that is destroyed */
-
-static struct cuda_stream_opaque default_stream;
-static bool default_started;
-
-static void *run_stream(void *user)
-{
-    cuda_stream stream = user;
-    pthread_mutex_lock(&lock);
-    while (!stream->ending || stream->head) {
-        struct task *task = stream->head;
-        if (!task) {
-            pthread_cond_wait(&changed, &lock);
-            continue;
-        }
-        pthread_mutex_unlock(&lock);
-        task->fn(task);
-        pthread_mutex_lock(&lock);
-        stream->head = task->next;
-        if (!stream->head)
-            stream->tail = NULL;
-        free(task);
-        pthread_cond_broadcast(&changed);
-    }
-    pthread_mutex_unlock(&lock);
-    return NULL;
-}
-
-static cuda_stream stream_of(cuda_stream stream)
-{
-    if (stream)
-        return stream;
-    pthread_mutex_lock(&lock);
-    if (!default_started && pthread_create(&default_stream.thread, NULL, run_stream, &default_stream) != 0)
-        misuse("no thread");
-    default_started = true;
-    pthread_mutex_unlock(&lock);
-    return &default_stream;
-}
-
-static void enqueue(cuda_stream stream, struct task what)
-{
-    struct task *task = malloc(sizeof *task);
-    stream = stream_of(stream);
-    if (!task)
-        misuse("no memory");
-    *task = what;
-    pthread_mutex_lock(&lock);
-    if (stream->tail)
-        stream->tail->next = task;
-    else
-        stream->head = task;
-    stream->tail = task;
-    pthread_cond_broadcast(&changed);
-    pthread_mutex_unlock(&lock);
-}
-
-EXPORT cuda_error cudaStreamCreateWithPriority(cuda_stream *stream, unsigned flags, int priority)
-{
-    if (flags != CUDA_STREAM_NON_BLOCKING || priority != -5)
-        misuse("not the stream of highest priority beside the default one");
-    *stream = calloc(1, sizeof **stream);
-    if (!*stream || pthread_create(&(*stream)->thread, NULL, run_stream, *stream) != 0)
-        misuse("no thread");
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaStreamDestroy(cuda_stream stream)
-{
-    pthread_mutex_lock(&lock);
-    stream->ending = true;
-    pthread_cond_broadcast(&changed);
-    pthread_mutex_unlock(&lock);
-    pthread_join(stream->thread, NULL);
-    free(stream);
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaEventCreateWithFlags(cuda_event *event, unsigned flags)
-{
-    (void)flags;
-    *event = calloc(1, sizeof **event);
-    if (!*event)
-        return CUDA_OUT_OF_MEMORY;
-    pthread_mutex_lock(&lock);
-    (*event)->next = events;
-    events = *event;
-    pthread_mutex_unlock(&lock);
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaEventDestroy(cuda_event event)
-{
-    pthread_mutex_lock(&lock);
-    if (event->destroyed)
-        misuse("an event is destroyed twice");
-    event->destroyed = true;
-    pthread_mutex_unlock(&lock);
-    return CUDA_SUCCESS_;
-}
-
-static void complete_event(struct task *task)
-{
-    pthread_mutex_lock(&lock);
-    task->event->complete = task->number;
-    pthread_cond_broadcast(&changed);
-    pthread_mutex_unlock(&lock);
-}
-
-static void await_event(struct task *task)
-{
-    pthread_mutex_lock(&lock);
-    while (task->event->complete < task->number)
-        pthread_cond_wait(&changed, &lock);
-    pthread_mutex_unlock(&lock);
-}
-
-static void check_idle(cuda_stream stream);
-
-EXPORT cuda_error cudaEventRecord(cuda_event event, cuda_stream stream)
-{
-    check_idle(stream);
-    pthread_mutex_lock(&lock);
-    uint64_t number = ++event->recorded;
-    pthread_mutex_unlock(&lock);
-    enqueue(stream, (struct task){.fn = complete_event, .event = event, .number = number});
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaEventQuery(cuda_event event)
-{
-    if (atomic_load(&illegal))
-        return CUDA_ILLEGAL_ADDRESS;
-    pthread_mutex_lock(&lock);
-    bool complete = event->complete == event->recorded;
-    pthread_mutex_unlock(&lock);
-    return complete ? CUDA_SUCCESS_ : CUDA_NOT_READY;
-}
-
-EXPORT cuda_error cudaStreamWaitEvent(cuda_stream stream, cuda_event event, unsigned flags)
-{
-    (void)flags;
-    pthread_mutex_lock(&lock);
-    uint64_t number = event->recorded;
-    pthread_mutex_unlock(&lock);
-    enqueue(stream, (struct task){.fn = await_event, .event = event, .number = number});
-    return CUDA_SUCCESS_;
-}
-
-static void do_copy(struct task *task) { memcpy(inside(task->to), inside(task->from), task->nbytes); }
-static void do_fill(struct task *task) { memset(inside(task->to), (int)task->number, task->nbytes); }
-
-EXPORT cuda_error cudaMemcpyAsync(void *to, const void *from, size_t nbytes, cuda_copy_kind kind, cuda_stream stream)
-{
-    if (kind != CUDA_COPY_DEFAULT)
-        misuse("a copy of one direction");
-    enqueue(stream, (struct task){.fn = do_copy, .to = to, .from = from, .nbytes = nbytes});
-    return CUDA_SUCCESS_;
-}
-
-EXPORT cuda_error cudaMemsetAsync(void *memory, int value, size_t nbytes, cuda_stream stream)
-{
-    enqueue(stream, (struct task){.fn = do_fill, .to = memory, .number = (uint64_t)value, .nbytes = nbytes});
-    return CUDA_SUCCESS_;
 }
 
 /* ---- communicators ----------------------------------------------------------------------------------------------- */
@@ -423,25 +80,23 @@ struct nccl_comm_opaque {
     atomic_int in_progress; /* so many polls of the state say so */
     atomic_int joined, aborted, failed, deaf, ended, under_way;
     unsigned round;
+    cuda_stream stream; /* that it was given work on */
 };
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static nccl_comm comms; /* all there ever were: what comes after their end is noticed */
 
-static void check_idle(cuda_stream stream)
-{
-    if (stream && stream->comm && atomic_load(&stream->comm->in_progress) > 0)
-        misuse("an event is recorded while the communicator is in progress");
-}
+bool double_in_progress(nccl_comm comm) { return atomic_load(&comm->in_progress) > 0; }
 
 static void check_alive(nccl_comm comm, const char *call)
 {
     if (!comm || atomic_load(&comm->ended))
-        misuse(call);
+        double_misuse(call);
 }
 
 EXPORT nccl_result ncclGetVersion(int *version)
 {
-    *version = number_from("CADRE_DOUBLE_VERSION", 22809);
+    *version = double_number("CADRE_DOUBLE_VERSION", 22809);
     return NCCL_SUCCESS;
 }
 
@@ -471,12 +126,12 @@ EXPORT nccl_result ncclGetUniqueId(nccl_unique_id *id)
 static void *join(void *user)
 {
     nccl_comm comm = user;
-    if (fault("init_hang", 1, comm->rank))
+    if (double_fault("init_hang", 1, comm->rank))
         while (!atomic_load(&comm->aborted))
-            nap(1000000);
+            double_nap(1000000);
     atomic_fetch_add(&comm->room->attached, 1);
     while (atomic_load(&comm->room->attached) < comm->world && !atomic_load(&comm->aborted))
-        nap(50000);
+        double_nap(50000);
     unlink(comm->path);
     atomic_store(&comm->joined, 1);
     return NULL;
@@ -486,17 +141,17 @@ EXPORT nccl_result ncclCommInitRankConfig(nccl_comm *out, int world, nccl_unique
                                           nccl_config_argument *config)
 {
     if (config->size != sizeof *config || config->magic != 0xcafebeef || config->blocking != 0 || world > RANKS_MAX)
-        misuse("this is not a configuration of a communicator that does not block");
-    if (fault("init_error", 1, rank))
+        double_misuse("this is not a configuration of a communicator that does not block");
+    if (double_fault("init_error", 1, rank))
         return NCCL_INTERNAL_ERROR;
     nccl_comm comm = calloc(1, sizeof *comm);
     int fd = open(id.internal, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (!comm || fd < 0 || ftruncate(fd, sizeof(struct room)) != 0)
-        misuse("no room to meet in");
+        double_misuse("no room to meet in");
     comm->room = mmap(NULL, sizeof(struct room), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (comm->room == MAP_FAILED)
-        misuse("no room to meet in");
+        double_misuse("no room to meet in");
     snprintf(comm->path, sizeof comm->path, "%s", id.internal);
     comm->rank = rank;
     comm->world = world;
@@ -506,7 +161,7 @@ EXPORT nccl_result ncclCommInitRankConfig(nccl_comm *out, int world, nccl_unique
     pthread_mutex_unlock(&lock);
     pthread_t joiner;
     if (pthread_create(&joiner, NULL, join, comm) != 0)
-        misuse("no thread");
+        double_misuse("no thread");
     pthread_detach(joiner);
     *out = comm;
     return NCCL_IN_PROGRESS;
@@ -528,11 +183,13 @@ EXPORT nccl_result ncclCommGetAsyncError(nccl_comm comm, nccl_result *result)
 static nccl_result end(nccl_comm comm)
 {
     if (atomic_exchange(&comm->ended, 1))
-        misuse("a communicator is ended twice");
+        double_misuse("a communicator is ended twice");
     while (!atomic_load(&comm->joined))
-        nap(50000);
+        double_nap(50000);
     munmap(comm->room, sizeof *comm->room);
     unlink(comm->path);
+    if (comm->stream)
+        double_host_knows(comm->stream);
     return NCCL_SUCCESS;
 }
 
@@ -540,10 +197,10 @@ EXPORT nccl_result ncclCommAbort(nccl_comm comm)
 {
     check_alive(comm, "abort of an ended communicator");
     while (atomic_load(&comm->deaf))
-        nap(10000000);
+        double_nap(10000000);
     atomic_store(&comm->aborted, 1);
     while (atomic_load(&comm->under_way) > 0)
-        nap(50000);
+        double_nap(50000);
     return end(comm);
 }
 
@@ -558,7 +215,7 @@ EXPORT nccl_result ncclCommDestroy(nccl_comm comm)
 {
     check_alive(comm, "destroy of an ended communicator");
     if (atomic_load(&comm->under_way) > 0)
-        misuse("destroy of a communicator with operations under way");
+        double_misuse("destroy of a communicator with operations under way");
     return end(comm);
 }
 
@@ -576,7 +233,7 @@ static bool meet(nccl_comm comm)
     while (atomic_load(&room->round) < round) {
         if (atomic_load(&comm->aborted))
             return false;
-        nap(20000);
+        double_nap(20000);
     }
     return true;
 }
@@ -657,26 +314,26 @@ static bool broadcast(nccl_comm comm, const collectives_op *op, const char *inpu
     return on;
 }
 
-static void do_collective(struct task *task)
+static void do_collective(struct double_task *task)
 {
     nccl_comm comm = task->comm;
     const collectives_op *op = &task->op;
-    const char *input = inside(op->input);
-    char *output = inside(op->output);
+    const char *input = double_inside(op->input);
+    char *output = double_inside(op->output);
     int call = (int)task->number;
-    if (fault("die", call, comm->rank))
+    if (double_fault("die", call, comm->rank))
         kill(getpid(), SIGKILL);
-    if (fault("delay", call, comm->rank))
-        nap(300000000);
-    if (fault("deaf", call, comm->rank))
+    if (double_fault("delay", call, comm->rank))
+        double_nap(300000000);
+    if (double_fault("deaf", call, comm->rank))
         atomic_store(&comm->deaf, 1);
-    if (fault("async", call, comm->rank))
+    if (double_fault("async", call, comm->rank))
         atomic_store(&comm->failed, 1);
-    if (fault("fault", call, comm->rank))
-        atomic_store(&illegal, 1);
-    if (fault("hang", call, comm->rank) || atomic_load(&comm->deaf) || atomic_load(&comm->failed))
+    if (double_fault("fault", call, comm->rank))
+        atomic_store(&double_illegal, 1);
+    if (double_fault("hang", call, comm->rank) || atomic_load(&comm->deaf) || atomic_load(&comm->failed))
         while (!atomic_load(&comm->aborted))
-            nap(100000);
+            double_nap(100000);
     if (atomic_load(&comm->aborted))
         goto out;
     switch (op->kind) {
@@ -700,14 +357,22 @@ static nccl_result call(nccl_comm comm, cuda_stream stream, collectives_op op)
 {
     check_alive(comm, "an operation on an ended communicator");
     if (!atomic_load(&comm->joined) || atomic_load(&comm->in_progress) > 0)
-        misuse("an operation while the communicator is in progress");
+        double_misuse("an operation while the communicator is in progress");
     int number = ++comm->calls;
-    if (fault("error", number, comm->rank))
+    if (double_fault("error", number, comm->rank))
         return NCCL_INTERNAL_ERROR;
     atomic_fetch_add(&comm->under_way, 1);
     atomic_store(&comm->in_progress, number < 4 ? 3 : 0); /* the first ones connect */
-    stream->comm = comm;
-    enqueue(stream, (struct task){.fn = do_collective, .comm = comm, .op = op, .number = (uint64_t)number});
+    double_uses(stream, comm);
+    comm->stream = stream;
+    size_t nbytes = op.count * cadre_dtype_size(op.dtype), all = nbytes * (size_t)comm->world;
+    bool reads = op.kind != COLLECTIVES_BROADCAST || op.root == comm->rank;
+    double_enqueue(stream,
+                   (struct double_task){.fn = do_collective, .comm = comm, .op = op, .number = (uint64_t)number},
+                   (struct double_range){op.input, !reads                                  ? 0
+                                                   : op.kind == COLLECTIVES_REDUCE_SCATTER ? all
+                                                                                           : nbytes},
+                   (struct double_range){op.output, op.kind == COLLECTIVES_ALL_GATHER ? all : nbytes});
     return number < 4 ? NCCL_IN_PROGRESS : NCCL_SUCCESS;
 }
 

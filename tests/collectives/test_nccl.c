@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "collectives/nccl/library.h"
+#include "collectives/nccl/nccl.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -30,19 +31,40 @@ enum { COUNT = 50000, VICTIM = 1 };
 
 static const struct cuda_library *cuda(void) { return &collectives_nccl_libraries(NULL)->cuda; }
 
-static void copy(void *to, const void *from, size_t nbytes)
+/* As a program sleeps in cudaStreamSynchronize, which looks at nothing else. */
+static cuda_error sleep_on(cuda_stream stream)
 {
     cuda_event event;
     cuda_error error;
+    CHECK(cuda()->event_new(&event, CUDA_EVENT_NO_TIMING) == CUDA_SUCCESS_);
+    error = cuda()->event_record(event, stream);
+    if (error == CUDA_SUCCESS_)
+        while ((error = cuda()->event_query(event)) == CUDA_NOT_READY)
+            base_sleep_ns(10000);
+    cuda()->event_free(event);
+    return error;
+}
+
+static void copy_on(cuda_stream stream, void *to, const void *from, size_t nbytes)
+{
     if (!nbytes)
         return;
-    CHECK(cuda()->event_new(&event, CUDA_EVENT_NO_TIMING) == CUDA_SUCCESS_);
-    CHECK(cuda()->copy(to, from, nbytes, CUDA_COPY_DEFAULT, NULL) == CUDA_SUCCESS_);
-    CHECK(cuda()->event_record(event, NULL) == CUDA_SUCCESS_);
-    while ((error = cuda()->event_query(event)) == CUDA_NOT_READY)
-        base_sleep_ns(10000);
-    CHECK(error == CUDA_SUCCESS_);
-    cuda()->event_free(event);
+    CHECK(cuda()->copy(to, from, nbytes, CUDA_COPY_DEFAULT, stream) == CUDA_SUCCESS_);
+    CHECK(sleep_on(stream) == CUDA_SUCCESS_);
+}
+
+/* On the default stream of the memory's device, which need not be the thread's. */
+static void copy(void *to, const void *from, size_t nbytes)
+{
+    cuda_pointer there = {.type = CUDA_MEMORY_UNREGISTERED};
+    int before;
+    CHECK(cuda()->get_device(&before) == CUDA_SUCCESS_);
+    CHECK(cuda()->pointer(&there, to) == CUDA_SUCCESS_);
+    if (there.type == CUDA_MEMORY_UNREGISTERED)
+        CHECK(cuda()->pointer(&there, from) == CUDA_SUCCESS_);
+    cuda()->set_device(there.device);
+    copy_on(NULL, to, from, nbytes);
+    cuda()->set_device(before);
 }
 
 static cadre_comm *join(const cadre_oob *oob, double timeout_s)
@@ -51,6 +73,13 @@ static cadre_comm *join(const cadre_oob *oob, double timeout_s)
     cadre_comm_options options = {.backend = "nccl", .timeout_s = timeout_s};
     CHECK(cadre_comm_new(oob, &options, &comm) == CADRE_OK);
     return comm;
+}
+
+/* It is short of time from now on, but was not while it was made, which takes long on a busy machine. */
+static void hurry(cadre_comm *comm, double timeout_s)
+{
+    comm->timeout_s = timeout_s;
+    ((nccl *)comm->self)->host->timeout_s = timeout_s;
 }
 
 static float *numbers(cadre_comm *comm, float value)
@@ -86,6 +115,8 @@ static void run(enum ranks_kind kind, int world, int victim, const char *faults,
     snprintf(what, sizeof what, "nccl, %d ranks, %s", world, faults ? faults : "no fault");
     watchdog(what, 280);
     contract_traits.copy = copy;
+    contract_traits.hurry = hurry;
+    unsetenv("CADRE_DOUBLE"); /* a run that failed has left it */
     if (faults)
         setenv("CADRE_DOUBLE", faults, 1);
     ranks_run(kind, world, victim, fn, NULL);
@@ -211,26 +242,132 @@ static void buffers(const cadre_oob *oob, void *user)
     leave(comm, data);
 }
 
-/* What the caller's stream has not done yet is waited for. */
+/* The communicator waits for what the caller's stream has not done yet, and that stream for the communicator; the host
+ * for neither. The double sees it when one of them does not. */
 static void streams(const cadre_oob *oob, void *user)
 {
     enum { BIG = 64 << 20 };
     cadre_comm *comm = join(oob, 60);
+    cadre_request *request = NULL;
     void *memory;
     cuda_stream stream;
     unsigned char first[4];
     (void)user;
     CHECK(cadre_comm_alloc(comm, BIG, &memory) == CADRE_OK);
+    CHECK(cuda()->set_device(cadre_comm_device(comm)) == CUDA_SUCCESS_);
     CHECK(cuda()->stream_new(&stream, CUDA_STREAM_NON_BLOCKING, -5) == CUDA_SUCCESS_);
+    char *last = (char *)memory + BIG - 4;
     for (int own = 0; own < 2; own++) {
-        cadre_comm_set_stream(comm, own ? stream : NULL);
-        CHECK(cuda()->fill(memory, own + 1, BIG, own ? stream : NULL) == CUDA_SUCCESS_);
-        CHECK(cadre_all_reduce(comm, (char *)memory + BIG - 4, 1, CADRE_INT32, CADRE_MAX) == CADRE_OK);
-        copy(first, (char *)memory + BIG - 4, 4);
-        CHECK(first[0] == own + 1);
+        cuda_stream on = own ? stream : NULL;
+        cadre_comm_set_stream(comm, on);
+        CHECK(cuda()->fill(memory, own + 1, BIG, on) == CUDA_SUCCESS_);
+        CHECK(cadre_all_reduce(comm, last, 1, CADRE_INT32, CADRE_SUM) == CADRE_OK);
+        CHECK(cadre_all_reduce(comm, last, 1, CADRE_INT32, CADRE_SUM) == CADRE_OK);
+        copy_on(on, first, last, 4);
+        CHECK(first[0] == 4 * (own + 1));
+        CHECK(cuda()->fill(memory, own + 5, BIG, on) == CUDA_SUCCESS_); /* and written again */
+        CHECK(sleep_on(on) == CUDA_SUCCESS_);
     }
+    /* A request waits for the stream that was set when it was started; the one set at its wait waits for it. */
+    CHECK(cuda()->fill(memory, 3, BIG, stream) == CUDA_SUCCESS_);
+    CHECK(cadre_all_reduce_start(comm, last, 1, CADRE_INT32, CADRE_SUM, &request) == CADRE_OK);
+    cadre_comm_set_stream(comm, NULL);
+    CHECK(cadre_wait(comm, &request) == CADRE_OK);
+    copy(first, last, 4);
+    CHECK(first[0] == 6);
+    /* The host knows that it is complete: then any stream may have it, and memory may go. */
+    CHECK(cadre_all_reduce(comm, last, 1, CADRE_INT32, CADRE_SUM) == CADRE_OK);
+    CHECK(cadre_comm_synchronize(comm) == CADRE_OK);
+    copy_on(stream, first, last, 4);
+    CHECK(first[0] == 12);
+    CHECK(cadre_all_reduce(comm, last, 1, CADRE_INT32, CADRE_SUM) == CADRE_OK);
+    CHECK(cadre_barrier(comm) == CADRE_OK);
+    copy_on(stream, first, last, 4);
+    CHECK(first[0] == 24);
+    CHECK(cadre_all_reduce(comm, memory, BIG / 4, CADRE_INT32, CADRE_MAX) == CADRE_OK);
+    cadre_comm_dealloc(comm, memory); /* after it */
     cuda()->stream_free(stream);
-    leave(comm, memory);
+    cadre_comm_free(comm);
+}
+
+/* Whoever puts work on another stream has to order it, and the double sees when it is not: `order` says how, -1: none.
+ */
+static int misordered(int (*way)(char *memory, cuda_stream stream))
+{
+    int status = 0;
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        void *memory;
+        cuda_stream stream;
+        CHECK(freopen("/dev/null", "w", stderr));
+        CHECK(cuda()->malloc(&memory, 8192) == CUDA_SUCCESS_);
+        CHECK(cuda()->stream_new(&stream, CUDA_STREAM_NON_BLOCKING, -5) == CUDA_SUCCESS_);
+        _exit(way(memory, stream));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int read_early(char *memory, cuda_stream stream)
+{
+    char host[16];
+    cuda()->fill(memory, 1, 4096, stream);
+    cuda()->copy(host, memory + 4090, 16, CUDA_COPY_DEFAULT, NULL);
+    return 0;
+}
+
+static int write_early(char *memory, cuda_stream stream)
+{
+    static char host[4096];
+    cuda()->copy(host, memory, 4096, CUDA_COPY_DEFAULT, stream);
+    cuda()->fill(memory, 1, 4096, NULL);
+    return 0;
+}
+
+static int free_early(char *memory, cuda_stream stream)
+{
+    cuda()->fill(memory, 1, 4096, stream);
+    cuda()->free(memory);
+    return 0;
+}
+
+static int wait_for_another(char *memory, cuda_stream stream)
+{
+    cuda_event event;
+    cuda()->event_new(&event, CUDA_EVENT_NO_TIMING);
+    cuda()->event_record(event, stream); /* before the fill */
+    cuda()->fill(memory, 1, 4096, stream);
+    cuda()->stream_wait(NULL, event, 0);
+    cuda()->fill(memory, 2, 4096, NULL);
+    return 0;
+}
+
+static int in_order(char *memory, cuda_stream stream)
+{
+    char host[16] = {0};
+    cuda_event event;
+    cuda()->fill(memory, 1, 4096, NULL);
+    cuda()->fill(memory + 4096, 1, 4096, stream); /* other bytes */
+    cuda()->event_new(&event, CUDA_EVENT_NO_TIMING);
+    cuda()->event_record(event, NULL);
+    cuda()->stream_wait(stream, event, 0);
+    cuda()->copy(host, memory + 4090, 16, CUDA_COPY_DEFAULT, stream);
+    CHECK(sleep_on(stream) == CUDA_SUCCESS_ && host[0] == 1 && host[15] == 1);
+    cuda()->fill(memory, 2, 8192, NULL);
+    CHECK(sleep_on(NULL) == CUDA_SUCCESS_);
+    return cuda()->free(memory) == CUDA_SUCCESS_ ? 0 : 1;
+}
+
+static void test_order(void **state)
+{
+    (void)state;
+    assert_int_equal(misordered(read_early), SIGABRT);
+    assert_int_equal(misordered(write_early), SIGABRT);
+    assert_int_equal(misordered(free_early), SIGABRT);
+    assert_int_equal(misordered(wait_for_another), SIGABRT);
+    assert_int_equal(misordered(in_order), 0);
 }
 
 static void test_buffers(void **state)
@@ -238,6 +375,7 @@ static void test_buffers(void **state)
     (void)state;
     run(PROCESSES, 2, -1, NULL, buffers);
     run(PROCESSES, 2, -1, NULL, streams);
+    run(PROCESSES, 2, -1, "delay:2@1,delay:4,delay:6@0,delay:7@1,delay:8@1", streams);
 }
 
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
@@ -247,16 +385,23 @@ static struct {
     int status, of_victim;
     const char *words, *of_victims;
     double timeout_s, within_s;
-    bool requests;
+    enum { SYNCHRONIZED, REQUESTS, ASLEEP, WAYS } way; /* how a rank hears of it */
 } wanted;
 
 static int reduce(cadre_comm *comm, float *data)
 {
     cadre_request *request = NULL;
-    if (!wanted.requests)
-        return cadre_all_reduce(comm, data, COUNT, CADRE_FLOAT32, CADRE_MEAN);
-    int status = cadre_all_reduce_start(comm, data, COUNT, CADRE_FLOAT32, CADRE_MEAN, &request);
     bool done = false;
+    int status;
+    if (wanted.way != REQUESTS) {
+        status = cadre_all_reduce(comm, data, COUNT, CADRE_FLOAT32, CADRE_SUM);
+        if (!status && wanted.way == SYNCHRONIZED)
+            status = cadre_comm_synchronize(comm);
+        if (!status && wanted.way == ASLEEP)
+            sleep_on(NULL); /* with nobody to look after the communicator but its own thread */
+        return status;
+    }
+    status = cadre_all_reduce_start(comm, data, COUNT, CADRE_FLOAT32, CADRE_SUM, &request);
     while (!status && !done)
         status = cadre_test(comm, &request, &done);
     return status;
@@ -264,34 +409,38 @@ static int reduce(cadre_comm *comm, float *data)
 
 static void struck(const cadre_oob *oob, void *user)
 {
-    cadre_comm *comm = join(oob, wanted.timeout_s);
-    float *data = numbers(comm, 1);
+    cadre_comm *comm = join(oob, 60);
+    float *data = numbers(comm, 1), sum = 1;
     int status = CADRE_OK;
-    double begun = 0;
     (void)user;
+    hurry(comm, wanted.timeout_s);
+    CHECK(cuda()->set_device(cadre_comm_device(comm)) == CUDA_SUCCESS_); /* as a program does that puts work there */
     cadre_comm_label(comm, "bucket 7");
     for (int i = 0; i < 5 && !status; i++) {
-        begun = base_now();
+        double begun = base_now();
         status = reduce(comm, data);
+        sum *= (float)oob->world;
+        CHECK(base_now() - begun < wanted.within_s);
     }
     CHECK(status == (oob->rank == VICTIM ? wanted.of_victim : wanted.status));
-    CHECK(base_now() - begun < wanted.within_s);
     if (status) {
         CHECK(strstr(cadre_error_message(), oob->rank == VICTIM ? wanted.of_victims : wanted.words));
         CHECK(strstr(cadre_error_message(), "bucket 7"));
-        CHECK(cadre_all_reduce(comm, data, COUNT, CADRE_FLOAT32, CADRE_MEAN) == CADRE_ESTATE);
-        CHECK(cadre_barrier(comm) == CADRE_ESTATE);
+        CHECK(cadre_all_reduce(comm, data, COUNT, CADRE_FLOAT32, CADRE_SUM) == CADRE_ESTATE);
+        CHECK(cadre_barrier(comm) == CADRE_ESTATE && cadre_comm_synchronize(comm) == CADRE_ESTATE);
+    } else {
+        CHECK(all_are(data, sum));
     }
     leave(comm, data); /* ends nothing twice, or the double says so */
 }
 
 static void strike(const char *faults, int victim)
 {
-    for (int requests = 0; requests < 2; requests++) {
-        wanted.requests = requests;
+    for (int way = 0; way < WAYS; way++) {
+        wanted.way = way;
         run(PROCESSES, 2, victim, faults, struck);
-        run(PROCESSES, 3, victim, faults, struck);
     }
+    run(PROCESSES, 3, victim, faults, struck);
 }
 
 #define WANT(...)                                                                                                      \
@@ -329,7 +478,7 @@ static void test_cuda_error(void **state)
 {
     (void)state;
     WANT(wanted.status = wanted.of_victim = CADRE_ESYSTEM, wanted.words = "rank 1 failed first",
-         wanted.of_victims = "cudaEventQuery: an illegal memory access");
+         wanted.of_victims = "an illegal memory access");
     strike("fault:3@1", -1);
 }
 
@@ -415,8 +564,9 @@ static void aborted(const cadre_oob *oob, void *user)
     (void)user;
     if (oob->rank == 0)
         CHECK(pthread_create(&thread, NULL, abort_soon, comm) == 0);
-    CHECK(cadre_all_reduce(comm, data, COUNT, CADRE_FLOAT32, CADRE_MEAN) == CADRE_ECANCELED);
-    CHECK(strstr(cadre_error_message(), "cancelled by cadre_comm_abort on rank 0"));
+    int status = cadre_all_reduce(comm, data, COUNT, CADRE_FLOAT32, CADRE_MEAN);
+    CHECK((status ? status : cadre_comm_synchronize(comm)) == CADRE_ECANCELED);
+    CHECK(strstr(cadre_error_message(), "cancelled by cadre_comm_abort"));
     CHECK(base_now() - begun < 3);
     if (oob->rank == 0) {
         pthread_join(thread, NULL);
@@ -425,10 +575,45 @@ static void aborted(const cadre_oob *oob, void *user)
     leave(comm, data);
 }
 
+/* Work in host memory goes on beside a GPU that hangs, until its deadline. */
+static void beside(const cadre_oob *oob, void *user)
+{
+    cadre_comm *comm = join(oob, 60);
+    float *data = numbers(comm, 1), host = 1;
+    int status;
+    double begun = base_now();
+    (void)user;
+    comm->timeout_s = 0.7; /* not the companion's */
+    cadre_comm_label(comm, "bucket 7");
+    CHECK(cadre_all_reduce(comm, data, COUNT, CADRE_FLOAT32, CADRE_MEAN) == CADRE_OK);
+    cadre_comm_label(comm, NULL);
+    do
+        status = cadre_all_reduce(comm, &host, 1, CADRE_FLOAT32, CADRE_MAX);
+    while (!status && base_now() - begun < 10);
+    CHECK(status == CADRE_ETIMEDOUT && base_now() - begun > 0.6);
+    CHECK(strstr(cadre_error_message(), "bucket 7: deadline passed") &&
+          strstr(cadre_error_message(), "all ranks have called it"));
+    leave(comm, data);
+}
+
+/* A communicator is freed while its GPU hangs: that is over soon, and memory is not given back under it. */
+static void left_hanging(const cadre_oob *oob, void *user)
+{
+    cadre_comm *comm = join(oob, 60);
+    float *data = numbers(comm, 1);
+    double begun = base_now();
+    (void)oob, (void)user;
+    CHECK(cadre_all_reduce(comm, data, COUNT, CADRE_FLOAT32, CADRE_MEAN) == CADRE_OK);
+    cadre_comm_free(comm); /* and its memory with it */
+    CHECK(base_now() - begun < 8);
+}
+
 static void test_abort(void **state)
 {
     (void)state;
     run(PROCESSES, 2, -1, "hang:1@1", aborted);
+    run(PROCESSES, 2, -1, "hang:1@1", beside);
+    run(PROCESSES, 2, -1, "hang:1", left_hanging);
 }
 
 static void test_threads(void **state)
@@ -495,13 +680,16 @@ static void test_real(void **state)
     munmap(found, 4096);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* "test_threads", "*error" */
     /* Those with threads last: what they leave open cannot be forked. */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_contract_processes),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_order),
         cmocka_unit_test(test_buffers),
         cmocka_unit_test(test_delay),
         cmocka_unit_test(test_error),

@@ -63,6 +63,13 @@ static inline bool ddp_sharded(const cadre_ddp *ddp) { return ddp->options.shard
 int ddp_torch_failed(const char *what);
 double ddp_now(void);
 
+/* Around what a rank does for the exchange alone: it goes into waited_s and late_s. */
+struct ddp_wait {
+    double begun, late;
+};
+struct ddp_wait ddp_wait_begin(const cadre_ddp *ddp);
+void ddp_wait_end(cadre_ddp *ddp, struct ddp_wait wait);
+
 /* buffers.c */
 int ddp_make_buffers(cadre_ddp *ddp);
 int ddp_sync_buffers(cadre_ddp *ddp, enum cadre_ddp_buffers how);

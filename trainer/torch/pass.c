@@ -17,6 +17,17 @@ double ddp_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+struct ddp_wait ddp_wait_begin(const cadre_ddp *ddp)
+{
+    return (struct ddp_wait){.begun = ddp_now(), .late = cadre_comm_late_s(ddp->comm)};
+}
+
+void ddp_wait_end(cadre_ddp *ddp, struct ddp_wait wait)
+{
+    ddp->stats.waited_s += ddp_now() - wait.begun;
+    ddp->stats.late_s += cadre_comm_late_s(ddp->comm) - wait.late;
+}
+
 /* ---- the wish to leave ----------------------------------------------------------------------------------------------------- */
 
 static double read_element(const struct bucket *bucket, size_t index)
@@ -89,6 +100,7 @@ static int exchange_bucket(cadre_ddp *ddp, int index)
 static int launch_bucket(cadre_ddp *ddp, int index)
 {
     struct bucket *bucket = &ddp->buckets[index];
+    struct ddp_wait wait = ddp_wait_begin(ddp);
     if (ddp->logical)
         ddp_logical_fold(ddp, index);
     if (carries_wish(ddp, index))
@@ -103,10 +115,10 @@ static int launch_bucket(cadre_ddp *ddp, int index)
     ddp->stats.buckets++;
     ddp->stats.nbytes += (int64_t)(bucket->count * cadre_dtype_size(bucket->wire ? CADRE_BFLOAT16 : bucket->dtype));
     if (status == CADRE_OK && !bucket->request) {
-        ddp->stats.waited_s += ddp_now() - bucket->started;
         cadre_timeline_end(bucket->begun, "bucket", bucket->label);
         status = finish_bucket(ddp, index);
     }
+    ddp_wait_end(ddp, wait);
     return status;
 }
 
@@ -117,13 +129,13 @@ static int wait_for_buckets(cadre_ddp *ddp)
         struct bucket *bucket = &ddp->buckets[i];
         if (!bucket->request)
             continue;
-        double begun = ddp_now();
-        ddp->stats.hidden_s += begun - bucket->started;
+        struct ddp_wait wait = ddp_wait_begin(ddp);
+        ddp->stats.hidden_s += wait.begun - bucket->started;
         status = cadre_wait(ddp->comm, &bucket->request);
         cadre_timeline_end_beside(bucket->begun, "bucket", bucket->label);
-        ddp->stats.waited_s += ddp_now() - begun;
         if (status == CADRE_OK)
             status = finish_bucket(ddp, i);
+        ddp_wait_end(ddp, wait);
     }
     return status;
 }
@@ -243,6 +255,7 @@ int cadre_ddp_sync(cadre_ddp *ddp)
         status = send_the_rest(ddp);
     if (status == CADRE_OK)
         status = wait_for_buckets(ddp);
+    struct ddp_wait wait = ddp_wait_begin(ddp);
     if (status == CADRE_OK && ddp->options.find_unused && ddp->slot_count)
         status = settle_unused(ddp);
     if (status == CADRE_OK && ddp->wish_apart)
@@ -253,6 +266,7 @@ int cadre_ddp_sync(cadre_ddp *ddp)
         status = ddp_show_shards(ddp);
     if (status == CADRE_OK && ddp->options.buffers != CADRE_BUFFERS_OWN)
         status = ddp_sync_buffers(ddp, ddp->options.buffers);
+    ddp_wait_end(ddp, wait);
     if (status != CADRE_OK)
         return fail_pass(ddp, status);
     ddp->stats.passes++;

@@ -114,6 +114,7 @@ int cadre_ddp_step(cadre_ddp *ddp, ct_optim *optim)
         return ddp_torch_failed("optimiser");
     cadre_timeline_end(begun, "train", "optimizer");
     int status = CADRE_OK;
+    struct ddp_wait wait = ddp_wait_begin(ddp);
     for (int i = 0; i < ddp->bucket_count && ddp->shards && status == CADRE_OK; i++) {
         struct bucket *bucket = &ddp->buckets[i];
         size_t each = bucket->count / (size_t)cadre_comm_world(ddp->comm);
@@ -124,5 +125,6 @@ int cadre_ddp_step(cadre_ddp *ddp, ct_optim *optim)
         cadre_timeline_end(begun, "gather", bucket->label);
         cadre_comm_label(ddp->comm, NULL);
     }
+    ddp_wait_end(ddp, wait);
     return status;
 }
