@@ -64,6 +64,9 @@ static int compile_choices(cadre_space *space, const cadre_param *param, cadre_d
     const char *what = param->kind == CADRE_PARAM_GRID ? "grid" : "choice";
     if (param->count <= 0 || !(param->values || param->mixed))
         return base_error(CADRE_EINVAL, "%s: %s of nothing", param->name, what);
+    if (param->count > CADRE_MAX_CHOICES) /* each trial's row in the store has them all */
+        return base_error(CADRE_EINVAL, "%s: %s of %d values; %d at most: draw a number by randint and look the value up by it", param->name, what, param->count,
+                          CADRE_MAX_CHOICES);
     cadre_value *choices = tuner_arena_take(&space->arena, (size_t)param->count, sizeof *choices);
     if (!choices)
         return CADRE_ENOMEM;
@@ -354,6 +357,8 @@ static int compile(cadre_space *space, const cadre_param *params)
     for (int i = 0; i < lines && !status; i++) {
         if (opens(params[i].kind) || params[i].kind == CADRE_PARAM_WHEN_END)
             continue;
+        if (space->entries == CADRE_MAX_PARAMS)
+            return base_error(CADRE_EINVAL, "a space has at most %d parameters", CADRE_MAX_PARAMS);
         status = compile_line(space, &params[i], &space->entry[space->entries]);
         space->entries++;
     }

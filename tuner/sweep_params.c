@@ -110,6 +110,8 @@ static int parse_list(const char *name, const char *distribution, const sweep_no
     base_buffer text = {0};
     if (list->kind != SWEEP_LIST)
         return sweep_error(CADRE_EINVAL, list, "%s: %.60s takes a list, not %s", name, distribution, sweep_kind_name(list));
+    if (list->count > CADRE_MAX_CHOICES)
+        return sweep_error(CADRE_EINVAL, list, "%s: a list of %d values; %d at most: draw a number by randint and look the value up by it", name, list->count, CADRE_MAX_CHOICES);
     int status = base_buffer_printf(&text, "%s(", distribution);
     for (int i = 0; status == CADRE_OK && i < list->count; i++) {
         const sweep_node *value = list->items[i];

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "cadre/space.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +90,8 @@ static int place(struct reader *reader, sweep_node *node, const yaml_mark_t *mar
         int status = CADRE_OK;
         if (!node->text)
             status = complain(reader, mark, "a key is plain text");
+        else if (level->node->count == CADRE_MAX_PARAMS)
+            status = base_error(CADRE_EINVAL, "%s:%zu:%zu: a map of more than %d keys", reader->origin, mark->line + 1, mark->column + 1, CADRE_MAX_PARAMS);
         else if (sweep_get(level->node, node->text))
             status = base_error(CADRE_EINVAL, "%s:%zu:%zu: the key \"%.60s\" is there twice", reader->origin,
                                 mark->line + 1, mark->column + 1, node->text);

@@ -56,6 +56,9 @@ typedef enum cadre_value_kind {
     CADRE_VALUE_BOOL
 } cadre_value_kind;
 
+/** What a space may have at most: lines that give a value, and values of a choice or grid. */
+enum { CADRE_MAX_PARAMS = 4096, CADRE_MAX_CHOICES = 10000 };
+
 /** One value of a choice, a grid or a constant. */
 typedef struct cadre_value {
     cadre_value_kind kind;

@@ -85,6 +85,8 @@ static const struct {
     {"cadre tune ''", 2, "No such file"},
     {"ln -s loop.yaml loop.yaml; cadre tune loop.yaml", 1, "open loop.yaml: Too many levels of symbolic links"},
     {"cadre tune key.yaml", 2, "key.yaml:6:1: unknown key \"metrik\" in a sweep: did you mean \"metric\"?"},
+    {"{ cat sweep.yaml; seq 5000 | sed 's/.*/  p&: 1/'; } > many.yaml; cadre tune many.yaml --check", 2, "many.yaml:4101:3: a map of more than 4096 keys"},
+    {"{ sed '$d' sweep.yaml; echo '  x: ['; seq 20000 | sed 's/$/,/'; echo ']'; } > long.yaml; cadre tune long.yaml --check", 2, "x: a list of 20000 values; 10000 at most"},
     {"cadre tune twice.yaml", 2, "twice.yaml:6:1: the key \"metric\" is there twice"},
     {"cadre tune gone.yaml", 2, "gone.yaml:3:11: the command ./gone: No such file"},
     {"cadre tune grid.yaml", 2, "grid.yaml:8:9: the grid has more than 1000000 combinations"},

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,28 @@ static void bad_lists_are_refused(void **state)
     refuses(PARAMS(CADRE_SAMPLE_FROM("n", NULL, NULL)), "n: sample_from without a function");
     refuses(PARAMS({.kind = CADRE_PARAM_CONSTANT, .name = "n"}), "n: a constant has one value");
     refuses(PARAMS({.kind = (cadre_param_kind)99, .name = "n"}), "n: parameter of unknown kind 99");
+}
+
+/* What nobody means would take minutes to look through, and megabytes a trial in the store. */
+static void sizes_without_sense_are_refused(void **state)
+{
+    (void)state;
+    static int64_t values[CADRE_MAX_CHOICES + 1];
+    static char names[CADRE_MAX_PARAMS + 1][8];
+    static cadre_param params[CADRE_MAX_PARAMS + 2];
+    for (int i = 0; i <= CADRE_MAX_CHOICES; i++)
+        values[i] = i;
+    cadre_param choice = {.kind = CADRE_PARAM_CHOICE, .name = "k", .of = CADRE_VALUE_INT, .values = values, .count = CADRE_MAX_CHOICES + 1};
+    refuses(PARAMS(choice), "k: choice of 10001 values; 10000 at most: draw a number by randint and look the value up by it");
+    choice.count--;
+    cadre_space_free(make(PARAMS(choice)));
+    for (int i = 0; i <= CADRE_MAX_PARAMS; i++) {
+        snprintf(names[i], sizeof names[i], "p%d", i);
+        params[i] = (cadre_param)CADRE_UNIFORM(names[i], 0, 1);
+    }
+    refuses(params, "a space has at most 4096 parameters");
+    params[CADRE_MAX_PARAMS] = (cadre_param)CADRE_END;
+    cadre_space_free(make(params));
 }
 
 static void bad_conditions_are_refused(void **state)
@@ -353,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_bounds_are_refused),
         cmocka_unit_test(bad_lists_are_refused),
+        cmocka_unit_test(sizes_without_sense_are_refused),
         cmocka_unit_test(bad_conditions_are_refused),
         cmocka_unit_test(bounds_are_rays),
         cmocka_unit_test(conditions_nest),
