@@ -97,6 +97,9 @@ build_jobs() {
     [ "$cores" -le "${fits:-1}" ] && echo "$cores" || echo "${fits:-1}"
 }
 
+# live: can a line on the screen be drawn over?
+live() { [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; }
+
 # build DIRECTORY TARGETS... -- OPTIONS...: configure and build, as one line on a terminal; the whole output when it fails.
 build() {
     directory=$1
@@ -117,7 +120,7 @@ build() {
     [ -e "$directory/CMakeCache.txt" ] || set -- -G Ninja "$@"
     log=$directory/build.log
     begun=$(date +%s)
-    [ -t 1 ] || say "building ${directory#"$root/"} (output in ${log#"$root/"})"
+    live || say "building ${directory#"$root/"} (output in ${log#"$root/"})"
     {
         cmake -S "$root" -B "$directory" "$@" 2>&1 &&
             if [ -n "$targets" ]; then
@@ -127,7 +130,7 @@ build() {
                 cmake --build "$directory" --parallel "$(build_jobs)" 2>&1
             fi
         echo $? >"$directory/build.status"
-    } </dev/null | tee "$log" | if [ -t 1 ]; then
+    } </dev/null | tee "$log" | if live; then
         while IFS= read -r line; do
             case $line in
             '['*/*']'*) printf '\r%s: building %s %s\033[K' "$me" "${directory#"$root/"}" "${line%%]*}]" ;;

@@ -1,6 +1,7 @@
 #include "progress.h"
 
 #include "base/clock.h"
+#include "base/terminal.h"
 #include "message.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@
 
 void progress_init(trainer_progress *progress, cadre_progress_mode mode)
 {
-    *progress = (trainer_progress){.on = mode == CADRE_PROGRESS_AUTO, .live = isatty(STDOUT_FILENO)};
+    *progress = (trainer_progress){.on = mode == CADRE_PROGRESS_AUTO, .live = base_terminal_is_live()};
     snprintf(progress->unit, sizeof progress->unit, "samples");
 }
 
@@ -143,8 +144,11 @@ void progress_update(trainer_progress *progress, const json_t *message)
     }
     struct winsize window;
     size_t width = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 ? window.ws_col - 1u : 119;
-    if (strlen(line) > width) /* a wrapped line cannot be drawn over */
+    if (strlen(line) > width) { /* a wrapped line cannot be drawn over */
+        while (width > 0 && ((unsigned char)line[width] & 0xc0) == 0x80)
+            width--; /* not within a character */
         line[width] = '\0';
+    }
     printf("\r%s\033[K", line);
     fflush(stdout);
     progress->line_open = true;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/terminal.h"
 #include "collectives/mpi_oob.h"
 #include "search/search.h"
 #include "tracking/view.h"
@@ -445,7 +446,7 @@ static int run_forked(int rank, int attempt, int control_fd, void *user) { retur
 
 static int start(const cadre_tuner *options, cadre_tuner_result *result)
 {
-    tuner tuner = {.options = options, .begun = base_now(), .maximize = options->mode != CADRE_MIN, .live = isatty(STDOUT_FILENO)};
+    tuner tuner = {.options = options, .begun = base_now(), .maximize = options->mode != CADRE_MIN, .live = base_terminal_is_live()};
     zygote zygote = {.fd = -1};
     const char *what;
     int rank, world;

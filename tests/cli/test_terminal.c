@@ -31,6 +31,7 @@ static int setup(void **state)
     script("deaf", "#!/bin/sh\ntrap '' INT TERM USR1\nwhile :; do cadre report loss=1; sleep 0.1; done\n");
     length = 0;
     screen[0] = '\0';
+    setenv("TERM", "xterm", 1);
     return 0;
 }
 
@@ -119,6 +120,22 @@ static void test_width(void **state)
     }
 }
 
+/* Where nothing can be drawn over it is as in a file: a line a trial. */
+static void test_dumb(void **state)
+{
+    (void)state;
+    int terminal;
+    setenv("TERM", "dumb", 1);
+    pid_t pid = begin("cadre tune --name dumb -n 3 --metric loss --min -j 2 -- ./slow " WIDE, 100, &terminal);
+    assert_int_equal(finish(pid, terminal), 0);
+    assert_null(strchr(screen, '\033'));
+    assert_non_null(strstr(screen, "3 trials in "));
+    int lines = 0;
+    for (const char *at = screen; (at = strstr(at, "complete  loss 6 after 6")); at++)
+        lines++;
+    assert_int_equal(lines, 3);
+}
+
 static void test_once(void **state)
 {
     (void)state;
@@ -153,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_width, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dumb, setup, teardown),
         cmocka_unit_test_setup_teardown(test_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_twice, setup, teardown),
     };
