@@ -1,7 +1,9 @@
 /* `cadre`: the command line. */
 #include "cli.h"
 
+#include "base/buffer.h"
 #include "base/error.h"
+#include "tuner/sweep_tree.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -31,7 +33,7 @@ static const struct {
      "  -j, --max-concurrent N  trials at once (default: as many as there are cores)\n"
      "  --cores N, --gpus N     of a trial; parts are possible\n"
      "  --seed N                same seed, same trials (default: 0)\n"
-     "  --time-budget TIME      seconds, or 10m, 1.5h\n"
+     "  --time-budget TIME      the sweep ends after so long, its lives before a resume counted in: seconds, or 10m, 1.5h\n"
      "  --max-failures N        restarts of a trial that fails (default: 0)\n"
      "  --hang-timeout TIME     a trial that does not report for so long has failed (default: never)\n"
      "  --fail-fast             the first trial that fails ends the sweep\n"
@@ -44,7 +46,7 @@ static const struct {
      "Exit codes: 0 done, 1 failed, 2 called wrongly or a bad sweep, 3 no trial finished, 4 target missed,\n"
      "5 a trial failed (--fail-fast), 130 interrupted.\n"},
     {"resume", cli_resume, "resume RUN [options]", "go on with a sweep that was interrupted, or with more trials",
-     "  Trials that are not finished go on first.\n\n"
+     "  RUN                     an experiment's name, its directory, or its cadre.db; its unfinished trials go on first\n\n"
      "  -n, --more N            so many trials more than before\n"
      "  --errored               try failed trials again, from their checkpoints\n"
      "  --restart-errored       try failed trials again, from the beginning\n"
@@ -52,16 +54,19 @@ static const struct {
      "  -j, --max-concurrent N, --storage DIR, --quiet, --junit FILE, --summary FILE,\n"
      "  --fail-below X, --fail-above X and the exit codes are those of \"cadre tune\".\n"},
     {"best", cli_best, "best RUN [--json | --yaml] [--trial N] [--storage DIR]", "print the best config, to be pasted",
+     "  RUN             an experiment's name, its directory, or its cadre.db\n"
      "  --json, --yaml  in that form (default: as options, --lr 0.01)\n"
      "  --trial N       the config of that trial\n"
      "  --storage DIR   where experiments are looked for by name (default: runs)\n"},
-    {"export", cli_export, "export RUN [--format csv|jsonl] [-o FILE]\n       cadre export RUN --to optuna FILE", "write all trials to a file",
+    {"export", cli_export, "export RUN [--format csv|jsonl] [-o FILE] [--storage DIR]\n       cadre export RUN --to optuna FILE [--storage DIR]", "write all trials to a file",
+     "  RUN                 an experiment's name, its directory, or its cadre.db\n"
      "  --format csv|jsonl  a line a trial (default: csv); jsonl has every report, too\n"
-     "  -o FILE             default: standard output\n"
+     "  -o, --output FILE   default: standard output\n"
      "  --to optuna FILE    the store as one SQLite file that Optuna reads, also while the run is on\n"
      "  --storage DIR       where experiments are looked for by name (default: runs)\n"},
     {"rm", cli_rm, "rm RUN [--yes] [--storage DIR]", "remove a run with its logs and checkpoints",
-     "  --yes          do not ask\n"
+     "  RUN            an experiment's name, its directory, or its cadre.db\n"
+     "  -y, --yes      do not ask\n"
      "  --storage DIR  where experiments are looked for by name (default: runs)\n"},
     {"report", cli_report, "report METRIC=VALUE... [step=N] [--checkpoint]", "report from a script that runs as a trial",
      "  cadre report loss=0.3 step=5 || exit 0\n\n"
@@ -95,6 +100,7 @@ static const struct {
      "Times are of the slowest rank, the median over operations. Sizes and bandwidths are those of nccl-tests; \"wrong\" counts elements\n"
      "that are not what they should be, and with any the exit code is 1.\n"},
     {"logs", cli_logs, "logs RUN [--trial N] [--rank N] [--last N] [-f] [--storage DIR]", "print what the workers of a run printed",
+     "  RUN            an experiment's name, its directory, or its cadre.db\n"
      "  --trial N      the trial with that number (default: the newest)\n"
      "  --rank N       that worker's alone (default: all, each line with its rank where there are several)\n"
      "  --last N       the last N lines of each\n"
@@ -147,6 +153,29 @@ static const cli_option *find_option(const cli_option *options, const char *word
     return NULL;
 }
 
+/* What was meant by an unknown word, as ": did you mean "--check"?"; nothing where no known one is near. */
+static void near_text(const char *word, size_t length, const char *known, char text[100])
+{
+    const char *near;
+    int near_length = length > 2 ? sweep_nearest(word, length, known, &near) : 0;
+    text[0] = '\0';
+    if (near_length)
+        snprintf(text, 100, ": did you mean \"%.*s\"?", near_length, near);
+}
+
+static void unknown_option(const char *command, const cli_option *options, const char *word, size_t length)
+{
+    char near[100] = "";
+    base_buffer known = {0};
+    int status = CADRE_OK;
+    for (const cli_option *one = options; one->name && status == CADRE_OK; one++)
+        status = base_buffer_printf(&known, "%s ", one->name);
+    if (status == CADRE_OK && known.length)
+        near_text(word, length, (const char *)known.data, near);
+    cli_misuse(command, "unknown option \"%.*s\"%s", (int)length, word, near);
+    base_buffer_free(&known);
+}
+
 int cli_options(const char *command, int argc, char **argv, const cli_option *options, const char **words,
                 int max_words)
 {
@@ -170,7 +199,7 @@ int cli_options(const char *command, int argc, char **argv, const cli_option *op
         size_t length = equals ? (size_t)(equals - word) : strlen(word);
         const cli_option *option = find_option(options, word, length);
         if (!option)
-            cli_misuse(command, "unknown option \"%.*s\"", (int)length, word);
+            unknown_option(command, options, word, length);
         else if (option->flag && equals)
             cli_misuse(command, "%s takes no value", option->name);
         else if (option->value && !equals && i + 1 == argc)
@@ -224,6 +253,16 @@ static void hold_standard_descriptors(void)
             return;
 }
 
+static int unknown_command(const char *word)
+{
+    char known[200] = "", near[100];
+    for (int i = 0; i < COMMANDS; i++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s ", commands[i].name);
+    near_text(word, strlen(word), known, near);
+    fprintf(stderr, "cadre: unknown %s \"%s\"%s (see cadre --help)\n", word[0] == '-' ? "option" : "command", word, near);
+    return CLI_MISUSED;
+}
+
 int main(int argc, char **argv)
 {
     hold_standard_descriptors();
@@ -247,6 +286,5 @@ int main(int argc, char **argv)
         printf("usage: cadre %s\n\n%s\n\n%s", commands[i].usage, commands[i].summary, commands[i].help);
         return finish(CLI_DONE);
     }
-    fprintf(stderr, "cadre: unknown %s \"%s\" (see cadre --help)\n", argv[1][0] == '-' ? "option" : "command", argv[1]);
-    return CLI_MISUSED;
+    return unknown_command(argv[1]);
 }

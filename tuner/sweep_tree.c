@@ -363,23 +363,28 @@ static int distance(const char *a, size_t la, const char *b, size_t lb)
     return row[lb];
 }
 
-static int unknown_key(const sweep_node *map, int at, const char *what, const char *known)
+int sweep_nearest(const char *word, size_t length, const char *known, const char **found)
 {
-    const char *key = map->keys[at], *best = NULL;
-    int nearest = 3;
-    size_t best_length = 0;
-    for (const char *word = known; *word; word += strcspn(word, " "), word += *word == ' ') {
-        size_t length = strcspn(word, " ");
-        int far = distance(key, strlen(key), word, length);
+    int nearest = 3, found_length = 0;
+    for (const char *one = known; *one; one += strcspn(one, " "), one += *one == ' ') {
+        size_t one_length = strcspn(one, " ");
+        int far = distance(word, length, one, one_length);
         if (far < nearest) {
             nearest = far;
-            best = word;
-            best_length = length;
+            *found = one;
+            found_length = (int)one_length;
         }
     }
-    if (best)
+    return found_length;
+}
+
+static int unknown_key(const sweep_node *map, int at, const char *what, const char *known)
+{
+    const char *key = map->keys[at], *near;
+    int near_length = sweep_nearest(key, strlen(key), known, &near);
+    if (near_length)
         return sweep_error_key(CADRE_EINVAL, map->items[at], "unknown key \"%.60s\" in %s: did you mean \"%.*s\"?", key,
-                               what, (int)best_length, best);
+                               what, near_length, near);
     char list[300];
     size_t used = 0;
     for (const char *word = known; *word && used + 2 < sizeof list; word++) {

@@ -63,6 +63,8 @@ int sweep_error_key(int status, const sweep_node *value, const char *fmt, ...) _
 int sweep_wrap(int status, const sweep_node *node);
 /** The value among the map's whose key begins the message that is set, or stands in it as a word; else the map itself. */
 const sweep_node *sweep_blame(const sweep_node *map);
+/** The word of `known` (separated by blanks) that `word` may have been meant for, and its length; 0: none is near. */
+int sweep_nearest(const char *word, size_t length, const char *known, const char **found);
 /** Every key must be one of `known` (words separated by blanks). */
 int sweep_check_keys(const sweep_node *map, const char *what, const char *known);
 /** "a map", "a text": with its article. */
