@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum {
-    COLLECTIVES_ABI = 1,    /* of this file; a module that says another number is refused */
+    COLLECTIVES_ABI = 2,    /* of this file; a module that says another number is refused */
     COLLECTIVES_CARD = 128, /* bytes a backend may tell all ranks about its own before scores are taken */
     COLLECTIVES_WHY = 160,  /* bytes of a reason, its end included */
     COLLECTIVES_TEXT = 384, /* bytes that collectives_describe may write, its end included */
@@ -55,6 +55,7 @@ typedef struct collectives_place {
     const unsigned char (*cards)[COLLECTIVES_CARD]; /* one a rank, as filled by the backend's card slot */
     double timeout_s;                               /* of every oob call in init */
     bool asked_by_name;                             /* the user named this backend */
+    const int *ranks;   /* what messages call the ranks of oob, for as long as what init makes lives; NULL: 0, 1, ... */
     const char *device; /* "cuda", "cuda:1": buffers will be there; NULL: host memory. Backends without `device` are
                            not asked then */
 } collectives_place;
@@ -151,6 +152,8 @@ void collectives_name_ranks(const bool *which, int world, int first, char *text,
  * the oob.
  */
 int collectives_agree(const cadre_oob *oob, double timeout_s, int status, const char *stage);
+/* The same among ranks that messages call ranks[0], ranks[1], ...; NULL: 0, 1, ... */
+int collectives_agree_among(const cadre_oob *oob, const int *ranks, double timeout_s, int status, const char *stage);
 
 /* The backends there are, best known first; NULL ends the list. */
 const collectives_backend *const *collectives_registry(void);
@@ -159,6 +162,6 @@ extern const collectives_backend collectives_self;
 extern const collectives_backend collectives_shm;
 extern const collectives_backend collectives_hier; /* shm within hosts, messages of the module between them */
 extern const collectives_backend collectives_nccl; /* opens NCCL and CUDA when it is asked for */
-extern const collectives_backend collectives_mpi; /* loads the module when it is used */
+extern const collectives_backend collectives_mpi;  /* loads the module when it is used */
 
 #endif

@@ -42,6 +42,11 @@ static int gather(const cadre_oob *oob, const void *mine, void *all, size_t nbyt
 
 int collectives_agree(const cadre_oob *oob, double timeout_s, int status, const char *stage)
 {
+    return collectives_agree_among(oob, NULL, timeout_s, status, stage);
+}
+
+int collectives_agree_among(const cadre_oob *oob, const int *ranks, double timeout_s, int status, const char *stage)
+{
     /* Not base_malloc: a rank that failed for want of memory still has to tell the others. */
     struct agreement mine = {.status = status}, *all = malloc((size_t)oob->world * sizeof *all);
     if (!all)
@@ -55,7 +60,7 @@ int collectives_agree(const cadre_oob *oob, double timeout_s, int status, const 
         if (!all[r].status)
             continue;
         all[r].text[sizeof all[r].text - 1] = '\0';
-        status = base_error(all[r].status, "%s: rank %d: %s", stage, r, all[r].text);
+        status = base_error(all[r].status, "%s: rank %d: %s", stage, ranks ? ranks[r] : r, all[r].text);
         break;
     }
     free(all);

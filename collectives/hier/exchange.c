@@ -19,7 +19,7 @@ int hier_listen(hier *h)
 {
     int status = CADRE_OK;
     for (int r = 0; r < h->world && !status; r++)
-        if (r / h->lanes != h->host)
+        if (h->host_of[r] != h->host)
             status = h->messages->receive(h->alarms, r, &h->heard[r], sizeof h->heard[r]);
     return status;
 }
@@ -32,7 +32,7 @@ int hier_failed(hier *h, int status)
     h->said->status = status;
     snprintf(h->said->text, sizeof h->said->text, "%s", cadre_error_message());
     for (int r = 0; r < h->world; r++)
-        if (r / h->lanes != h->host)
+        if (h->host_of[r] != h->host)
             h->messages->send(h->alarms, r, h->said, sizeof *h->said); /* what fails here, their deadline finds */
     return base_error(status, "%s", h->said->text);
 }
@@ -46,7 +46,7 @@ static void name_missing(hier *h, struct exchange *x, char *text, size_t nbytes)
     text[0] = '\0';
     for (int there = 0; there < 2; there++) {
         for (int g = 0; g < h->hosts; g++) {
-            int rank = g * h->lanes + h->lane;
+            int rank = hier_rank_on(h, g);
             bool done = g == h->host || (h->messages->received(x, rank) && h->messages->sent(x, rank));
             if (done != there)
                 continue;
@@ -86,7 +86,8 @@ static int look_around(hier *h, collectives_op *op, struct exchange *x, int64_t 
     int status = heed_alarms(h, op);
     if (status)
         return status;
-    if (now >= op->deadline_ns + HIER_GRACE_NS) {
+    collectives_shm_elsewhere(h->within);
+    if (now >= op->deadline_ns + h->grace_ns) {
         name_missing(h, x, missing, sizeof missing);
         snprintf(text, sizeof text, "deadline passed: after %.1f s still waiting for %s", waited, missing);
         return collectives_shm_fail(h->within, op, CADRE_ETIMEDOUT, text);
@@ -100,6 +101,13 @@ static int look_around(hier *h, collectives_op *op, struct exchange *x, int64_t 
     return CADRE_OK;
 }
 
+int hier_broken(hier *h, const collectives_op *op, int status)
+{
+    char text[BASE_ERROR_MAX];
+    snprintf(text, sizeof text, "%s", cadre_error_message());
+    return collectives_shm_fail(h->within, op, status, text);
+}
+
 int hier_await(hier *h, collectives_op *op, struct exchange *x)
 {
     int64_t begun = 0, next_look = 0, yielded = 0;
@@ -108,11 +116,8 @@ int hier_await(hier *h, collectives_op *op, struct exchange *x)
     for (;;) {
         bool complete;
         int status = h->messages->look(x, &complete);
-        if (status) {
-            char text[BASE_ERROR_MAX];
-            snprintf(text, sizeof text, "%s", cadre_error_message());
-            return collectives_shm_fail(h->within, op, status, text);
-        }
+        if (status)
+            return hier_broken(h, op, status);
         if (complete)
             return CADRE_OK;
         if (atomic_load(&h->aborted))

@@ -10,31 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool same_host(const collectives_place *place, int a, int b)
-{
-    return memcmp(place->cards[a], place->cards[b], COLLECTIVES_CARD) == 0;
-}
-
-/* How many ranks each host has; 0 when it is not the same number for all, one after the other. */
-static int count_lanes(const collectives_place *place, char why[COLLECTIVES_WHY])
-{
-    int world = place->oob->world, lanes = 1;
-    while (lanes < world && same_host(place, 0, lanes))
-        lanes++;
-    for (int r = 0; r < world; r++) {
-        int first = r / lanes * lanes; /* of what should be r's host */
-        bool another = r == first && r > 0 && same_host(place, 0, r);
-        if (world % lanes || another || !same_host(place, first, r)) {
-            snprintf(
-                why, COLLECTIVES_WHY,
-                "rank 0's host has ranks 0 to %d, and rank %d does not fit: hosts need equally many ranks, in order",
-                lanes - 1, world % lanes ? world - 1 : r);
-            return 0;
-        }
-    }
-    return lanes;
-}
-
 static int hier_score(const collectives_place *place, char why[COLLECTIVES_WHY])
 {
     if (collectives_mpi.score(place, why) == 0)
@@ -43,19 +18,20 @@ static int hier_score(const collectives_place *place, char why[COLLECTIVES_WHY])
         snprintf(why, COLLECTIVES_WHY, "ranks on several hosts: shm within, MPI between them");
         return 30;
     }
-    int world = place->oob->world, lanes = count_lanes(place, why);
-    if (!lanes)
+    struct hier_layout layout;
+    if (!hier_survey(place, &layout, why))
         return 0;
-    if (lanes == world) {
+    if (layout.hosts == 1) {
         snprintf(why, COLLECTIVES_WHY, "all ranks are on one host: shm does that");
         return 0;
     }
-    if (lanes > SHM_RANKS_MAX || world / lanes > SHM_RANKS_MAX) {
-        snprintf(why, COLLECTIVES_WHY, "made for up to %d hosts of %d ranks", SHM_RANKS_MAX, SHM_RANKS_MAX);
+    if (layout.lanes != layout.most || !layout.in_order) {
+        snprintf(why, COLLECTIVES_WHY, "hosts have %d to %d ranks%s: they need equally many, in order", layout.lanes,
+                 layout.most, layout.in_order ? "" : ", in turn");
         return 0;
     }
-    snprintf(why, COLLECTIVES_WHY, "%d hosts with %d ranks each", world / lanes, lanes);
-    return lanes > 1 ? 30 : 10; /* with one rank a host mpi does the same */
+    snprintf(why, COLLECTIVES_WHY, "%d hosts with %d ranks each", layout.hosts, layout.lanes);
+    return layout.lanes > 1 ? 30 : 10; /* with one rank a host mpi does the same */
 }
 
 static void hier_free(void *self)
@@ -65,15 +41,23 @@ static void hier_free(void *self)
         return;
     bool told = true; /* an alarm that is not gone yet is still read from `said`: that is left behind then */
     for (int r = 0; h->alarms && h->said->status && r < h->world; r++)
-        told = told && (r / h->lanes == h->host || h->messages->sent(h->alarms, r));
+        told = told && (h->host_of[r] == h->host || h->messages->sent(h->alarms, r));
     for (int i = 0; i < 2; i++)
         if (h->pieces[i])
             h->messages->close(h->pieces[i]);
+    if (h->letters)
+        h->messages->close(h->letters);
     if (h->alarms)
         h->messages->close(h->alarms);
     if (h->within)
         collectives_shm.free(h->within);
+    free(h->host_of);
+    free(h->ranks);
     free(h->scratch);
+    free(h->inbox);
+    free(h->outbox);
+    free(h->greeted);
+    free(h->parcels);
     free(h->heard);
     if (told)
         free(h->said);
@@ -89,7 +73,7 @@ enum { ALLOC_ROUNDS = 4 };
 static int gather_within(void *user, const void *mine, void *all, size_t nbytes, double timeout_s)
 {
     const hier *h = user;
-    return h->messages->gather_among(h->host * h->lanes, h->lanes, mine, all, nbytes, timeout_s);
+    return h->messages->gather_among(h->ranks + h->layout.begin[h->host], h->locals, mine, all, nbytes, timeout_s);
 }
 
 static int make_room(hier *h)
@@ -99,7 +83,12 @@ static int make_room(hier *h)
     h->scratch = base_malloc(2 * h->half_bytes);
     h->heard = base_calloc((size_t)h->world, sizeof *h->heard);
     h->said = base_calloc(1, sizeof *h->said);
-    return h->scratch && h->heard && h->said ? CADRE_OK : CADRE_ENOMEM;
+    h->inbox = base_calloc((size_t)h->hosts, sizeof(struct hier_letter));
+    h->outbox = base_calloc((size_t)h->hosts, sizeof(struct hier_letter));
+    h->greeted = base_calloc((size_t)h->hosts, sizeof *h->greeted);
+    h->parcels = base_calloc((size_t)h->hosts, sizeof *h->parcels);
+    bool all = h->scratch && h->heard && h->said && h->inbox && h->outbox && h->greeted && h->parcels;
+    return all ? CADRE_OK : CADRE_ENOMEM;
 }
 
 static int open_messages(hier *h, int tag)
@@ -108,27 +97,35 @@ static int open_messages(hier *h, int tag)
     if (!status)
         status = h->messages->open(tag, &h->pieces[1]);
     if (!status)
-        status = h->messages->open(tag + 1, &h->alarms);
+        status = h->messages->open(tag + 1, &h->letters);
+    if (!status)
+        status = h->messages->open(tag + 2, &h->alarms);
     return status ? status : hier_listen(h);
 }
 
 /* The host's own communicator, and memory in it. */
 static int make_within(hier *h, const collectives_place *place)
 {
-    cadre_oob oob = {.size = sizeof oob, .rank = h->lane, .world = h->lanes, .all_gather = gather_within, .user = h};
-    collectives_place own = {
-        .oob = &oob, .cards = place->cards + h->host * h->lanes, .timeout_s = place->timeout_s, .asked_by_name = true};
+    const int *ranks = h->ranks + h->layout.begin[h->host];
+    cadre_oob oob = {.size = sizeof oob, .rank = h->lane, .world = h->locals, .all_gather = gather_within, .user = h};
+    unsigned char cards[SHM_RANKS_MAX][COLLECTIVES_CARD];
+    collectives_place own = {.oob = &oob,
+                             .cards = (const unsigned char(*)[COLLECTIVES_CARD])cards,
+                             .timeout_s = place->timeout_s,
+                             .asked_by_name = true,
+                             .ranks = ranks};
     collectives_op op = {.kind = COLLECTIVES_ALLOC,
                          .count = HIER_PIECE,
                          .started_ns = base_now_ns(),
                          .stall_ns = INT64_MAX,
                          .deadline_ns = base_now_ns() + (int64_t)(ALLOC_ROUNDS * place->timeout_s * 1e9)};
     void *made = NULL, *work = NULL;
+    for (int l = 0; l < h->locals; l++)
+        memcpy(cards[l], place->cards[ranks[l]], COLLECTIVES_CARD);
     int status = collectives_shm.init(&own, &made);
     if (status)
         return status;
     h->within = made;
-    h->within->first = h->host * h->lanes;
     status = collectives_shm.alloc(made, &op, HIER_PIECE, &work);
     h->work = work;
     return status;
@@ -149,11 +146,10 @@ static int hier_init(const collectives_place *place, void **self)
         h->messages = collectives_mpi_messages_of();
         h->rank = oob->rank;
         h->world = oob->world;
-        h->lanes = count_lanes(place, why);
-        h->hosts = h->world / h->lanes;
-        h->host = h->rank / h->lanes;
-        h->lane = h->rank % h->lanes;
-        status = make_room(h);
+        hier_survey(place, &h->layout, why); /* as in score */
+        status = hier_lay_out(h, place);
+        if (!status)
+            status = make_room(h);
     }
     status = collectives_agree(oob, place->timeout_s, status, "memory");
     if (!status) {
@@ -162,8 +158,8 @@ static int hier_init(const collectives_place *place, void **self)
             status = open_messages(h, tag);
         status = collectives_agree(oob, place->timeout_s, status, "messages");
     }
-    if (!status)
-        status = collectives_agree(oob, place->timeout_s, make_within(h, place), "ranks of a host");
+    if (!status) /* who waits here must not give up before one that waits in there for a rank that is missing */
+        status = collectives_agree(oob, 2 * place->timeout_s, make_within(h, place), "ranks of a host");
     if (!status)
         status = collectives_agree(oob, place->timeout_s, collectives_shm_roomy(place, &h->within->spin), "cores");
     if (status)
@@ -190,7 +186,7 @@ static int inner_all_gather(void *user, const void *mine, void *all, size_t nbyt
     bytes.input = mine;
     bytes.output = all;
     bytes.count = nbytes / sizeof(int32_t);
-    return hier_operate(inner->h, &bytes);
+    return hier_operate_as(inner->h, &bytes, collectives_shm_call(inner->op));
 }
 
 static int hier_alloc(void *self, collectives_op *op, size_t nbytes, void **memory)

@@ -40,16 +40,13 @@ static void finish_mean(const hier *h, const collectives_op *op, const struct wi
         collectives_divide(data, count, w->dtype, h->world);
 }
 
-/* A step within the host; see hier.h for `late`. */
-static int within(hier *h, collectives_op *op, bool late, struct shm_task task)
+/* A step within the host. */
+static int within(hier *h, collectives_op *op, struct shm_task task)
 {
-    if (h->lanes == 1 && task.input == task.output)
+    if (h->locals == 1 && task.input == task.output)
         return CADRE_OK;
-    int64_t extra = late ? 2 * HIER_GRACE_NS : 0;
-    op->deadline_ns += extra;
-    int status = collectives_shm_run(h->within, op, task);
-    op->deadline_ns -= extra;
-    return status;
+    task.part_of = &h->call;
+    return collectives_shm_run(h->within, op, task);
 }
 
 static struct shm_task step(collectives_kind kind, const struct wire *w, const void *input, void *output, size_t count)
@@ -65,18 +62,24 @@ static struct shm_task step(collectives_kind kind, const struct wire *w, const v
 
 /* ---- between hosts ---- */
 
-static int rank_on(const hier *h, int host) { return host * h->lanes + h->lane; }
-
 static char *place_of(const hier *h, int half, int host, size_t each)
 {
     return h->scratch + (size_t)half * h->half_bytes + (size_t)host * each;
 }
 
-/* Exchange with the lane's rank on `host`. */
-static int trade(hier *h, struct exchange *x, int host, void *in, size_t in_bytes, const void *out, size_t out_bytes)
+/* Exchange data with the lane's rank on `host`. */
+static int trade(hier *h, collectives_op *op, int half, int host, void *in, size_t in_bytes, const void *out,
+                 size_t out_bytes)
 {
-    int status = in_bytes ? h->messages->receive(x, rank_on(h, host), in, in_bytes) : CADRE_OK;
-    return status || !out_bytes ? status : h->messages->send(x, rank_on(h, host), out, out_bytes);
+    return hier_trade(h, op, h->pieces[half], host, (struct hier_parcel){in, in_bytes}, out, out_bytes);
+}
+
+/* Wait for what was traded. */
+static int await(hier *h, collectives_op *op, int half)
+{
+    bool all = h->with_data && !h->met;
+    int status = hier_meet(h, op);
+    return status || all ? status : hier_await(h, op, h->pieces[half]);
 }
 
 /* The part of `count` elements that `host` sums; all of them when there are two hosts or few elements. */
@@ -90,7 +93,7 @@ static void part_of(const hier *h, int host, size_t count, bool whole, size_t *l
 static bool goes_whole(const hier *h, size_t nbytes) { return h->hosts == 2 || nbytes <= HIER_SMALL; }
 
 /* Send `count` elements of this lane on their way; `half` is the piece's number modulo 2. */
-static int sum_begin(hier *h, const struct wire *w, int half, char *slice, size_t count)
+static int sum_begin(hier *h, collectives_op *op, const struct wire *w, int half, char *slice, size_t count)
 {
     bool whole = goes_whole(h, count * w->size);
     size_t lo, n, own_lo, own_n;
@@ -99,8 +102,8 @@ static int sum_begin(hier *h, const struct wire *w, int half, char *slice, size_
     for (int g = 0; g < h->hosts && !status; g++) {
         part_of(h, g, count, whole, &lo, &n);
         if (g != h->host)
-            status = trade(h, h->pieces[half], g, place_of(h, half, g, own_n * w->size), own_n * w->size,
-                           slice + lo * w->size, n * w->size);
+            status = trade(h, op, half, g, place_of(h, half, g, own_n * w->size), own_n * w->size, slice + lo * w->size,
+                           n * w->size);
     }
     return status;
 }
@@ -111,7 +114,7 @@ static int sum_end(hier *h, collectives_op *op, const struct wire *w, int half, 
     const void *from[SHM_RANKS_MAX];
     bool whole = goes_whole(h, count * w->size);
     size_t lo, n, own_lo, own_n;
-    int status = hier_await(h, op, h->pieces[half]);
+    int status = await(h, op, half);
     if (status)
         return status;
     part_of(h, h->host, count, whole, &own_lo, &own_n);
@@ -126,9 +129,9 @@ static int sum_end(hier *h, collectives_op *op, const struct wire *w, int half, 
     for (int g = 0; g < h->hosts && !status; g++) {
         part_of(h, g, count, whole, &lo, &n);
         if (g != h->host)
-            status = trade(h, h->pieces[half], g, slice + lo * w->size, n * w->size, own, own_n * w->size);
+            status = trade(h, op, half, g, slice + lo * w->size, n * w->size, own, own_n * w->size);
     }
-    return status ? status : hier_await(h, op, h->pieces[half]);
+    return status ? status : await(h, op, half);
 }
 
 /* ---- all_reduce ---- */
@@ -139,9 +142,9 @@ static int all_reduce_small(hier *h, collectives_op *op, const struct wire *w, c
     char *at = w->wide ? h->work : data;
     if (w->wide)
         collectives_widen((float *)(void *)at, data, count);
-    int status = within(h, op, false, step(COLLECTIVES_ALL_REDUCE, w, at, at, count));
+    int status = within(h, op, step(COLLECTIVES_ALL_REDUCE, w, at, at, count));
     if (!status)
-        status = sum_begin(h, w, 0, at, count);
+        status = sum_begin(h, op, w, 0, at, count);
     if (!status)
         status = sum_end(h, op, w, 0, at, count);
     if (!status && w->wide)
@@ -170,8 +173,8 @@ static int piece_begin(hier *h, collectives_op *op, const struct wire *w, size_t
     char *own = p.at + (size_t)h->lane * p.each * w->size;
     if (w->wide)
         collectives_widen((float *)(void *)p.at, (char *)op->output + 2 * p.first, p.each * (size_t)h->lanes);
-    int status = within(h, op, k > 0, step(COLLECTIVES_REDUCE_SCATTER, w, p.at, own, p.each));
-    return status ? status : sum_begin(h, w, (int)(k % 2), own, p.each);
+    int status = within(h, op, step(COLLECTIVES_REDUCE_SCATTER, w, p.at, own, p.each));
+    return status ? status : sum_begin(h, op, w, (int)(k % 2), own, p.each);
 }
 
 static int piece_end(hier *h, collectives_op *op, const struct wire *w, size_t k)
@@ -180,7 +183,7 @@ static int piece_end(hier *h, collectives_op *op, const struct wire *w, size_t k
     char *own = p.at + (size_t)h->lane * p.each * w->size;
     int status = sum_end(h, op, w, (int)(k % 2), own, p.each);
     if (!status)
-        status = within(h, op, true, step(COLLECTIVES_ALL_GATHER, w, own, p.at, p.each));
+        status = within(h, op, step(COLLECTIVES_ALL_GATHER, w, own, p.at, p.each));
     if (!status && w->wide)
         collectives_narrow((char *)op->output + 2 * p.first, (const float *)(const void *)p.at,
                            p.each * (size_t)h->lanes);
@@ -216,7 +219,7 @@ static void gather_columns(const hier *h, const collectives_op *op, const struct
 {
     size_t size = cadre_dtype_size(op->dtype);
     for (int l = 0; l < h->lanes; l++) {
-        const char *from = (const char *)op->input + ((size_t)(host * h->lanes + l) * op->count + at) * size;
+        const char *from = (const char *)op->input + ((size_t)hier_rank_at(h, host, l) * op->count + at) * size;
         char *to = h->work + (size_t)l * n * w->size;
         if (w->wide)
             collectives_widen((float *)(void *)to, from, n);
@@ -236,13 +239,12 @@ static int reduce_scatter(hier *h, collectives_op *op)
         size_t n = smaller(each, op->count - at), nbytes = n * w.size;
         for (int g = 0; g < h->hosts && !status; g++) {
             gather_columns(h, op, &w, g, at, n);
-            status = within(h, op, at > 0, step(COLLECTIVES_REDUCE_SCATTER, &w, h->work, place_of(h, 0, g, nbytes), n));
+            status = within(h, op, step(COLLECTIVES_REDUCE_SCATTER, &w, h->work, place_of(h, 0, g, nbytes), n));
             if (!status && g != h->host)
-                status =
-                    trade(h, h->pieces[0], g, place_of(h, 1, g, nbytes), nbytes, place_of(h, 0, g, nbytes), nbytes);
+                status = trade(h, op, 0, g, place_of(h, 1, g, nbytes), nbytes, place_of(h, 0, g, nbytes), nbytes);
         }
         if (!status)
-            status = hier_await(h, op, h->pieces[0]);
+            status = await(h, op, 0);
         if (status)
             break;
         void *sum = place_of(h, 0, h->host, nbytes);
@@ -265,23 +267,23 @@ static int all_gather(hier *h, collectives_op *op)
     struct wire w = {.dtype = op->dtype, .size = cadre_dtype_size(op->dtype), .op = CADRE_SUM};
     size_t block = op->count * w.size, region = block * (size_t)h->lanes;
     char *output = op->output;
-    int status = CADRE_OK;
+    int status = h->with_data ? CADRE_OK : hier_meet(h, op);
     for (size_t at = 0; at < block && !status; at += HIER_PIECE) {
         size_t n = smaller(HIER_PIECE, block - at);
         for (int g = 0; g < h->hosts && !status; g++)
             if (g != h->host)
-                status = trade(h, h->pieces[0], g, output + (size_t)rank_on(h, g) * block + at, n,
+                status = trade(h, op, 0, g, output + (size_t)hier_rank_on(h, g) * block + at, n,
                                (const char *)op->input + at, n);
         if (!status && at == 0)
-            status = within(h, op, false,
+            status = within(h, op,
                             step(COLLECTIVES_ALL_GATHER, &w, op->input, output + (size_t)h->host * region, op->count));
         if (!status)
-            status = hier_await(h, op, h->pieces[0]);
+            status = await(h, op, 0);
     }
     for (int g = 0; g < h->hosts && !status; g++)
         if (g != h->host)
-            status = within(h, op, true,
-                            step(COLLECTIVES_ALL_GATHER, &w, output + (size_t)rank_on(h, g) * block,
+            status = within(h, op,
+                            step(COLLECTIVES_ALL_GATHER, &w, output + (size_t)hier_rank_on(h, g) * block,
                                  output + (size_t)g * region, op->count));
     return status;
 }
@@ -292,41 +294,63 @@ static int broadcast(hier *h, collectives_op *op)
     struct wire w = {.dtype = op->dtype, .size = cadre_dtype_size(op->dtype), .op = CADRE_SUM};
     size_t all = op->count * w.size;
     int root_host = op->root / h->lanes, root_lane = op->root % h->lanes, status = CADRE_OK;
+    if (h->lane != root_lane)
+        status = hier_greet(h, op);
+    else if (!h->with_data)
+        status = hier_meet(h, op);
+    if (h->hosts > 2 && h->host != root_host) /* the root may be waiting for a third */
+        h->grace_ns = 2 * HIER_GRACE_NS;
     for (size_t at = 0; at < all && !status; at += HIER_PIECE) {
         size_t n = smaller(HIER_PIECE, all - at);
         char *data = (char *)op->output + at;
         if (h->lane == root_lane && h->host != root_host)
-            status = trade(h, h->pieces[0], root_host, data, n, NULL, 0);
+            status = trade(h, op, 0, root_host, data, n, NULL, 0);
         for (int g = 0; g < h->hosts && h->rank == op->root && !status; g++)
             if (g != root_host)
-                status = trade(h, h->pieces[0], g, NULL, 0, data, n);
+                status = trade(h, op, 0, g, NULL, 0, data, n);
         if (!status && h->lane == root_lane && h->host != root_host)
-            status = hier_await(h, op, h->pieces[0]);
+            status = await(h, op, 0);
         struct shm_task task = step(COLLECTIVES_BROADCAST, &w, data, data, n / w.size);
         task.root = root_lane;
         if (!status)
-            status = within(h, op, at > 0 || h->host != root_host, task);
+            status = within(h, op, task);
         if (!status && h->rank == op->root)
-            status = hier_await(h, op, h->pieces[0]);
+            status = await(h, op, 0);
     }
-    return status;
+    return status ? status : hier_meet(h, op);
 }
 
 /* Whoever hears from a rank of another host knows that all of that host are there. */
 static int barrier(hier *h, collectives_op *op)
 {
     struct wire w = {.size = 1};
-    int status = within(h, op, false, step(COLLECTIVES_BARRIER, &w, NULL, h->work, 0));
-    for (int g = 0; g < h->hosts && !status; g++)
-        if (g != h->host)
-            status = trade(h, h->pieces[0], g, place_of(h, 0, g, 1), 1, place_of(h, 1, g, 1), 1);
-    return status ? status : hier_await(h, op, h->pieces[0]);
+    int status = within(h, op, step(COLLECTIVES_BARRIER, &w, NULL, h->work, 0));
+    return status ? status : hier_meet(h, op);
 }
 
-int hier_operate(void *self, collectives_op *op)
+/* Whether what a rank has first for another host is small, and there is no more before it needs an answer. */
+static bool goes_by_letter(const hier *h, const collectives_op *op)
 {
-    hier *h = self;
-    int status;
+    struct wire w = wire_of(op);
+    size_t nbytes = op->count * w.size, lanes = (size_t)h->lanes;
+    switch (op->kind) {
+    case COLLECTIVES_ALL_REDUCE:
+        return nbytes <= HIER_SMALL || (nbytes / lanes <= HIER_SMALL && nbytes <= HIER_PIECE / 2);
+    case COLLECTIVES_REDUCE_SCATTER:
+        return nbytes <= HIER_SMALL && nbytes * (size_t)(h->lanes > h->hosts ? h->lanes : h->hosts) <= HIER_PIECE / 2;
+    case COLLECTIVES_ALL_GATHER:
+    case COLLECTIVES_BROADCAST:
+        return op->count * cadre_dtype_size(op->dtype) <= HIER_SMALL;
+    default:
+        return true;
+    }
+}
+
+int hier_operate_as(hier *h, collectives_op *op, struct shm_call call)
+{
+    int status = CADRE_OK;
+    bool with_data = goes_by_letter(h, op);
+    hier_begin(h, &call, with_data);
     switch (op->kind) {
     case COLLECTIVES_ALL_REDUCE:
         status = all_reduce(h, op);
@@ -345,3 +369,5 @@ int hier_operate(void *self, collectives_op *op)
     }
     return hier_failed(h, status);
 }
+
+int hier_operate(void *self, collectives_op *op) { return hier_operate_as(self, op, collectives_shm_call(op)); }

@@ -176,7 +176,8 @@ static int wait_for_all(struct exchange *x, double timeout_s)
     }
 }
 
-static int gather(int tag, int first, int count, const void *mine, void *all, size_t nbytes, double timeout_s)
+/* Among the ranks that `ranks` names, NULL: the first `count`. */
+static int gather(int tag, const int *ranks, int count, const void *mine, void *all, size_t nbytes, double timeout_s)
 {
     struct exchange x;
     if (nbytes > INT_MAX)
@@ -184,12 +185,13 @@ static int gather(int tag, int first, int count, const void *mine, void *all, si
     int status = collectives_mpi_exchange_new(&x, private_world, tag);
     for (int i = 0; !status && i < count; i++) {
         char *place = (char *)all + (size_t)i * nbytes;
-        if (first + i == x.rank)
+        int rank = ranks ? ranks[i] : i;
+        if (rank == x.rank)
             memcpy(place, mine, nbytes);
         else
-            status = collectives_mpi_receive(&x, first + i, place, nbytes);
-        if (!status && first + i != x.rank)
-            status = collectives_mpi_send(&x, first + i, mine, nbytes);
+            status = collectives_mpi_receive(&x, rank, place, nbytes);
+        if (!status && rank != x.rank)
+            status = collectives_mpi_send(&x, rank, mine, nbytes);
     }
     if (!status)
         status = wait_for_all(&x, timeout_s);
@@ -202,12 +204,12 @@ static int oob_all_gather(void *user, const void *mine, void *all, size_t nbytes
     int world;
     (void)user;
     MPI_Comm_size(private_world, &world);
-    return gather(OOB_TAG, 0, world, mine, all, nbytes, timeout_s);
+    return gather(OOB_TAG, NULL, world, mine, all, nbytes, timeout_s);
 }
 
-static int gather_among(int first, int count, const void *mine, void *all, size_t nbytes, double timeout_s)
+static int gather_among(const int *ranks, int count, const void *mine, void *all, size_t nbytes, double timeout_s)
 {
-    return gather(AMONG_TAG, first, count, mine, all, nbytes, timeout_s);
+    return gather(AMONG_TAG, ranks, count, mine, all, nbytes, timeout_s);
 }
 
 static int open_exchange(int tag, struct exchange **out)

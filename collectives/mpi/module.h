@@ -20,7 +20,7 @@ extern const collectives_backend collectives_mpi_inside; /* ops.c */
 /* The private copy of MPI_COMM_WORLD, MPI_COMM_NULL before join. */
 MPI_Comm collectives_mpi_world(void);
 
-/* A tag for one communicator (and the one above it), the same on all ranks. Collective. */
+/* A tag for one communicator (and the two above it), the same on all ranks. Collective. */
 int collectives_mpi_agree_on_tag(const collectives_place *place, int *tag);
 
 int collectives_mpi_exchange_new(struct exchange *x, MPI_Comm mpi, int tag);

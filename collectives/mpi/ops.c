@@ -16,7 +16,7 @@ enum {
     PIECE = 8 << 20, /* bytes of a buffer that are under way at a time */
     SMALL = 8 << 10, /* an all-reduce up to here takes one exchange instead of two */
     FIRST_TAG = 16,
-    TAGS = 16000, /* of two each; MPI promises 32767 */
+    TAGS = 10000, /* of three each; MPI promises 32767 */
 };
 
 enum step { STEP_WAIT, STEP_DONE };
@@ -334,7 +334,7 @@ int collectives_mpi_agree_on_tag(const collectives_place *place, int *tag)
     if (status)
         return status;
     made = (highest + 1) % TAGS;
-    *tag = FIRST_TAG + 2 * made;
+    *tag = FIRST_TAG + 3 * made;
     return CADRE_OK;
 }
 

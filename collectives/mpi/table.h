@@ -9,10 +9,10 @@ struct exchange; /* messages under way to and from every rank */
 
 /* Messages for a backend that is not in the module (hier). Used on the thread that initialised MPI. */
 typedef struct collectives_mpi_messages {
-    /* A tag that nobody else uses, and the one above it. Collective over place->oob. */
+    /* A tag that nobody else uses, and the two above it. Collective over place->oob. */
     int (*agree_on_tag)(const collectives_place *place, int *tag);
-    /* An all-gather among `count` ranks from `first` on. */
-    int (*gather_among)(int first, int count, const void *mine, void *all, size_t nbytes, double timeout_s);
+    /* An all-gather among these ranks, of which this is one. */
+    int (*gather_among)(const int *ranks, int count, const void *mine, void *all, size_t nbytes, double timeout_s);
     int (*open)(int tag, struct exchange **x);
     void (*close)(struct exchange *x); /* gives up what is under way */
     /* At most one message each way and rank at a time, of at most INT_MAX bytes. */

@@ -29,8 +29,8 @@ static int share(nccl *n, const collectives_place *place)
     void **base = base_calloc((size_t)world, sizeof *base);
     int status = collectives_agree(place->oob, place->timeout_s, cards && base ? CADRE_OK : CADRE_ENOMEM, "board");
     if (!status)
-        status =
-            collectives_shm_share(place->oob, place->timeout_s, n->rank == 0 ? board_bytes(world) : 0, cards, base);
+        status = collectives_shm_share(place->oob, place->ranks, place->timeout_s,
+                                       n->rank == 0 ? board_bytes(world) : 0, cards, base);
     if (!status) {
         n->board = base[0];
         n->board_shared = true;

@@ -233,13 +233,9 @@ static enum step show(shm *s, struct shm_task *t)
     struct shm_note *note = &s->control->seats[s->rank].notes[s->notes++ % 2];
     size_t offset = 0, nbytes = shown_bytes(s, t);
     struct shm_region *region = t->kind == COLLECTIVES_BARRIER ? NULL : find_region(s, t->input, nbytes, &offset);
-    *note = (struct shm_note){.kind = (int32_t)t->kind,
-                              .dtype = (int32_t)t->dtype,
-                              .op = (int32_t)t->op,
-                              .root = t->root,
-                              .count = t->count,
-                              .region = region ? region->id : -1,
-                              .offset = offset};
+    struct shm_call own = {(int32_t)t->kind, (int32_t)t->dtype, (int32_t)t->op, t->root, t->count};
+    *note =
+        (struct shm_note){.call = t->part_of ? *t->part_of : own, .region = region ? region->id : -1, .offset = offset};
     plan_pieces(s, t);
     if (t->kind != COLLECTIVES_BARRIER && (!region || nbytes <= s->control->small)) {
         note->staged = 1;
@@ -249,17 +245,35 @@ static enum step show(shm *s, struct shm_task *t)
     return STEP_BARRIER;
 }
 
-static void describe_note(const struct shm_note *note, char *text, size_t nbytes)
+struct shm_call collectives_shm_call(const collectives_op *op)
+{
+    return (struct shm_call){(int32_t)op->kind, (int32_t)op->dtype, (int32_t)op->op, op->root, op->count};
+}
+
+static void describe_call(const struct shm_call *call, char *text, size_t nbytes)
 {
     char what[COLLECTIVES_TEXT];
-    collectives_op op = {.kind = (collectives_kind)note->kind, .dtype = (cadre_dtype)note->dtype, .count = note->count};
+    collectives_op op = {.kind = (collectives_kind)call->kind, .dtype = (cadre_dtype)call->dtype, .count = call->count};
     collectives_describe(&op, what);
-    if (note->kind == COLLECTIVES_BROADCAST)
-        snprintf(text, nbytes, "%s from rank %d", what, (int)note->root);
-    else if (note->kind == COLLECTIVES_ALL_REDUCE || note->kind == COLLECTIVES_REDUCE_SCATTER)
-        snprintf(text, nbytes, "%s (operation %d)", what, (int)note->op);
+    if (call->kind == COLLECTIVES_BROADCAST)
+        snprintf(text, nbytes, "%s from rank %d", what, (int)call->root);
+    else if (call->kind == COLLECTIVES_ALL_REDUCE || call->kind == COLLECTIVES_REDUCE_SCATTER)
+        snprintf(text, nbytes, "%s (operation %d)", what, (int)call->op);
     else
         snprintf(text, nbytes, "%s", what);
+}
+
+bool collectives_shm_same(int a, const struct shm_call *first, int b, const struct shm_call *second, char *text,
+                          size_t nbytes)
+{
+    char one[COLLECTIVES_TEXT + 64], other[COLLECTIVES_TEXT + 64];
+    if (first->kind == second->kind && first->dtype == second->dtype && first->op == second->op &&
+        first->root == second->root && first->count == second->count)
+        return true;
+    describe_call(first, one, sizeof one);
+    describe_call(second, other, sizeof other);
+    snprintf(text, nbytes, "rank %d calls %s, rank %d %s", a, one, b, other);
+    return false;
 }
 
 /* Read everybody's notes: the same call, and which way. */
@@ -271,14 +285,10 @@ static int agree(shm *s, const collectives_op *op, struct shm_task *t, char **th
     int shared = 0, staged = 0;
     for (int r = 0; r < s->world; r++) {
         const struct shm_note *note = &seats[r].notes[turn];
-        if (note->kind != first->kind || note->dtype != first->dtype || note->op != first->op ||
-            note->root != first->root || note->count != first->count) {
-            char a[COLLECTIVES_TEXT + 64], b[COLLECTIVES_TEXT + 64], text[2 * sizeof a + 64];
-            describe_note(first, a, sizeof a);
-            describe_note(note, b, sizeof b);
-            snprintf(text, sizeof text, "rank %d calls %s, rank %d %s", s->first, a, s->first + r, b);
+        char text[2 * COLLECTIVES_TEXT];
+        if (!collectives_shm_same(collectives_shm_name(s, 0), &first->call, collectives_shm_name(s, r), &note->call,
+                                  text, sizeof text))
             return collectives_shm_fail(s, op, CADRE_EMISMATCH, text);
-        }
         shared += note->region >= 0;
         staged += note->staged;
     }

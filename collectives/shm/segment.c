@@ -186,21 +186,21 @@ static int gather(const cadre_oob *oob, const void *mine, void *all, size_t nbyt
     return CADRE_OK;
 }
 
-static int share_one_way(const cadre_oob *oob, double timeout_s, size_t nbytes, bool in_file, shm_card *cards,
-                         void **base)
+static int share_one_way(const cadre_oob *oob, const int *ranks, double timeout_s, size_t nbytes, bool in_file,
+                         shm_card *cards, void **base)
 {
     shm_card mine = {.fd = -1};
     memset(base, 0, (size_t)oob->world * sizeof *base);
     mine.pid = (int32_t)getpid();
     int status = nbytes ? collectives_shm_make(&mine, nbytes, in_file, &base[oob->rank]) : CADRE_OK;
-    status = collectives_agree(oob, timeout_s, status, "shared memory");
+    status = collectives_agree_among(oob, ranks, timeout_s, status, "shared memory");
     if (!status)
         status = gather(oob, &mine, cards, sizeof mine, timeout_s);
     if (!status) {
         for (int r = 0; r < oob->world && !status; r++)
             if (r != oob->rank && cards[r].nbytes)
                 status = collectives_shm_map(&cards[r], &base[r]);
-        status = collectives_agree(oob, timeout_s, status, "map the shared memory");
+        status = collectives_agree_among(oob, ranks, timeout_s, status, "map the shared memory");
     }
     if (mine.path[0])
         unlink(mine.path);
@@ -212,11 +212,12 @@ static int share_one_way(const cadre_oob *oob, double timeout_s, size_t nbytes, 
     return status;
 }
 
-int collectives_shm_share(const cadre_oob *oob, double timeout_s, size_t nbytes, shm_card *cards, void **base)
+int collectives_shm_share(const cadre_oob *oob, const int *ranks, double timeout_s, size_t nbytes, shm_card *cards,
+                          void **base)
 {
     /* The status is the same on all ranks, so all try the other way or none does. */
-    int status = share_one_way(oob, timeout_s, nbytes, false, cards, base);
+    int status = share_one_way(oob, ranks, timeout_s, nbytes, false, cards, base);
     if (status == CADRE_EACCES || status == CADRE_ENOENT || status == CADRE_ESYSTEM || status == CADRE_ENOTSUP)
-        status = share_one_way(oob, timeout_s, nbytes, true, cards, base);
+        status = share_one_way(oob, ranks, timeout_s, nbytes, true, cards, base);
     return status;
 }

@@ -160,19 +160,21 @@ static int setup_new(struct setup *setup, int rank, int world)
 static int shm_init(const collectives_place *place, void **self)
 {
     const cadre_oob *oob = place->oob;
+    const int *ranks = place->ranks;
     struct setup setup;
     size_t chunk, head = control_bytes(oob->world);
     bool roomy = false;
     int status = setup_new(&setup, oob->rank, oob->world);
-    status = collectives_agree(oob, place->timeout_s, status, "set-up");
+    status = collectives_agree_among(oob, ranks, place->timeout_s, status, "set-up");
     if (!status)
-        status = collectives_agree(oob, place->timeout_s, collectives_shm_roomy(place, &roomy), "cores");
+        status = collectives_agree_among(oob, ranks, place->timeout_s, collectives_shm_roomy(place, &roomy), "cores");
     if (status)
         goto out;
     chunk = decide_chunk(oob->world, roomy);
     setup.s->spin = roomy;
+    setup.s->ranks = ranks;
     size_t nbytes = head + chunk * SHM_STAGES * (size_t)oob->world;
-    status = collectives_shm_share(oob, place->timeout_s, oob->rank == 0 ? nbytes : 0, setup.cards, setup.base);
+    status = collectives_shm_share(oob, ranks, place->timeout_s, oob->rank == 0 ? nbytes : 0, setup.cards, setup.base);
     if (status)
         goto out;
     shm *s = setup.s;
@@ -184,7 +186,7 @@ static int shm_init(const collectives_place *place, void **self)
     }
     for (int r = 0; r < oob->world; r++)
         s->peers[r].pid = setup.cards[r].pid;
-    status = collectives_agree(oob, place->timeout_s, collectives_shm_meet(s), "watch the other ranks");
+    status = collectives_agree_among(oob, ranks, place->timeout_s, collectives_shm_meet(s), "watch the other ranks");
     if (status)
         goto out;
     s->chunk = s->control->chunk;
@@ -217,8 +219,9 @@ static int same_size(const shm *s, const shm_card *cards)
 {
     for (int r = 1; r < s->world; r++)
         if (cards[r].nbytes != cards[0].nbytes)
-            return base_error(CADRE_EMISMATCH, "rank 0 allocates %llu bytes, rank %d %llu",
-                              (unsigned long long)cards[0].nbytes, r, (unsigned long long)cards[r].nbytes);
+            return base_error(CADRE_EMISMATCH, "rank %d allocates %llu bytes, rank %d %llu", collectives_shm_name(s, 0),
+                              (unsigned long long)cards[0].nbytes, collectives_shm_name(s, r),
+                              (unsigned long long)cards[r].nbytes);
     return CADRE_OK;
 }
 
@@ -231,9 +234,9 @@ static int shm_alloc(void *self, collectives_op *op, size_t nbytes, void **memor
     size_t rounded = (nbytes + 4095) / 4096 * 4096;
     struct shm_region *region = base_calloc(1, sizeof *region + (size_t)s->world * sizeof region->base[0]);
     shm_card *cards = base_calloc((size_t)s->world, sizeof *cards);
-    int status = collectives_agree(&oob, 0, region && cards ? CADRE_OK : CADRE_ENOMEM, "alloc");
+    int status = collectives_agree_among(&oob, s->ranks, 0, region && cards ? CADRE_OK : CADRE_ENOMEM, "alloc");
     if (!status)
-        status = collectives_shm_share(&oob, 0, rounded, cards, region->base);
+        status = collectives_shm_share(&oob, s->ranks, 0, rounded, cards, region->base);
     if (!status) {
         status = same_size(s, cards);
         for (int r = 0; status && r < s->world; r++)

@@ -14,15 +14,21 @@
 enum {
     SHM_RANKS_MAX = 256,
     SHM_LINE = 64,
-    SHM_STAGES = 3,         /* staging buffers a rank: one filled, one reduced, one copied out (ops.c) */
-    SHM_LOOK_NS = 20000000, /* how often a rank that waits looks for dead peers, the alarm and its deadline */
+    SHM_STAGES = 3,           /* staging buffers a rank: one filled, one reduced, one copied out (ops.c) */
+    SHM_LOOK_NS = 20000000,   /* how often a rank that waits looks for dead peers, the alarm and its deadline */
+    SHM_FRESH_NS = 500000000, /* see collectives_shm_elsewhere */
+    SHM_PATIENCE_S = 5,
+};
+
+/* What has to be the same on all ranks. */
+struct shm_call {
+    int32_t kind, dtype, op, root;
+    uint64_t count;
 };
 
 /* What a rank is about to do, shown to all in the operation's first barrier. One line; two of them in turn. */
 struct shm_note {
-    alignas(SHM_LINE) int32_t kind;
-    int32_t dtype, op, root;
-    uint64_t count;
+    alignas(SHM_LINE) struct shm_call call;
     int32_t region;  /* of the buffer the others may use directly, -1: private memory */
     int32_t staged;  /* the first piece lies in the staging area already */
     uint64_t offset; /* in the region */
@@ -31,6 +37,7 @@ struct shm_note {
 /* A word that many wait for has a line of its own. */
 struct shm_seat {
     alignas(SHM_LINE) _Atomic uint32_t arrived; /* the rank's newest barrier */
+    _Atomic int64_t elsewhere_ns;               /* when it last said that it waits for somebody else */
     struct shm_note notes[2];
 };
 
@@ -75,7 +82,8 @@ struct shm_task {
     int root;
     const char *input;
     char *output;
-    size_t count, size; /* elements, bytes of one */
+    size_t count, size;             /* elements, bytes of one */
+    const struct shm_call *part_of; /* the call to show the others, of which this is a step; NULL: this task */
     int phase;
     int way;       /* enum in ops.c */
     size_t piece;  /* elements that go through the staging area at a time */
@@ -91,8 +99,8 @@ struct shm_peer {
 
 typedef struct shm {
     int rank, world;
-    int first; /* what rank 0 is called in messages: hier's communicators within a host begin further up */
-    bool spin; /* a core for each rank */
+    const int *ranks; /* what they are called in messages; NULL: 0, 1, ... */
+    bool spin;        /* a core for each rank */
     struct shm_control *control;
     char *stages;
     size_t chunk;
@@ -105,6 +113,8 @@ typedef struct shm {
     struct shm_peer peers[];
 } shm;
 
+static inline int collectives_shm_name(const shm *s, int rank) { return s->ranks ? s->ranks[rank] : rank; }
+
 /* shm.c: who this rank is, for the others to see whether it can share memory with them: ranks with equal cards can */
 void collectives_shm_card(unsigned char card[COLLECTIVES_CARD]);
 /* Whether there is a core for each of this machine's ranks, whatever their hosts are called (containers share cores);
@@ -116,7 +126,8 @@ int collectives_shm_make(shm_card *card, size_t nbytes, bool in_file, void **bas
 int collectives_shm_map(const shm_card *card, void **base);
 void collectives_shm_unmap(void *base);
 /* Every rank with a size gives memory of it; all get all of it (base[r] NULL where rank r gave none). Agreed by all. */
-int collectives_shm_share(const cadre_oob *oob, double timeout_s, size_t nbytes, shm_card *cards, void **base);
+int collectives_shm_share(const cadre_oob *oob, const int *ranks, double timeout_s, size_t nbytes, shm_card *cards,
+                          void **base);
 
 /* memory.c: is there as much memory as that? CADRE_ENOSPC when not. */
 int collectives_shm_room(size_t nbytes);
@@ -129,8 +140,16 @@ int collectives_shm_poll(shm *s, collectives_op *op, bool *complete);      /* lo
 int collectives_shm_fail(shm *s, const collectives_op *op, int status, const char *text);
 int collectives_shm_alarmed(shm *s, const collectives_op *op); /* 0, or the first error of any rank */
 void collectives_shm_cancel(shm *s);                           /* async-signal-safe */
+/* This rank is alive and waits for somebody outside of this communicator, whom it will blame itself. Where only such
+ * ranks are missing, the others wait up to SHM_PATIENCE_S seconds beyond the deadline for that. Good for SHM_FRESH_NS.
+ */
+void collectives_shm_elsewhere(shm *s);
 
 /* ops.c */
+struct shm_call collectives_shm_call(const collectives_op *op);
+/* Whether rank `a` and rank `b` are to do the same; if not, `text` says what each does. */
+bool collectives_shm_same(int a, const struct shm_call *first, int b, const struct shm_call *second, char *text,
+                          size_t nbytes);
 struct shm_task collectives_shm_task(const collectives_op *op);
 int collectives_shm_run(shm *s, collectives_op *op, struct shm_task task); /* block until it is complete */
 int collectives_shm_begin(shm *s, collectives_op *op);

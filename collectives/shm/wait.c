@@ -63,9 +63,10 @@ int collectives_shm_meet(shm *s)
 #if defined(SYS_pidfd_open)
         s->peers[r].pidfd = (int)syscall(SYS_pidfd_open, s->peers[r].pid, 0);
         if (s->peers[r].pidfd < 0 && errno == ESRCH)
-            return base_error(CADRE_EPEER, "rank %d (pid %d) is dead", s->first + r, (int)s->peers[r].pid);
+            return base_error(CADRE_EPEER, "rank %d (pid %d) is dead", collectives_shm_name(s, r),
+                              (int)s->peers[r].pid);
         if (s->peers[r].pidfd < 0 && errno != ENOSYS && errno != EPERM)
-            return base_errno(errno, "watch rank %d (pid %d)", r, (int)s->peers[r].pid);
+            return base_errno(errno, "watch rank %d (pid %d)", collectives_shm_name(s, r), (int)s->peers[r].pid);
 #endif
     }
     return CADRE_OK;
@@ -104,6 +105,22 @@ static int find_dead(shm *s)
     return -1;
 }
 
+/* Those that are there, with their names, which follow each other or not. */
+static void name_present(const shm *s, const bool *there, char *text, size_t nbytes)
+{
+    int first = collectives_shm_name(s, 0);
+    size_t used = 0;
+    if (collectives_shm_name(s, s->world - 1) == first + s->world - 1) {
+        collectives_name_ranks(there, s->world, first, text, nbytes);
+        return;
+    }
+    snprintf(text, nbytes, "none");
+    for (int r = 0; r < s->world && used + 24 < nbytes; r++)
+        if (there[r])
+            used +=
+                (size_t)snprintf(text + used, nbytes - used, "%srank %d", used ? ", " : "", collectives_shm_name(s, r));
+}
+
 /* "rank 1 (pid 77), rank 3 (pid 79); there: ranks 0, 2" */
 static void name_missing(shm *s, char *text, size_t nbytes)
 {
@@ -120,14 +137,29 @@ static void name_missing(shm *s, char *text, size_t nbytes)
             left++;
             continue;
         }
-        used += (size_t)snprintf(text + used, nbytes - used, "%srank %d (pid %d)", used ? ", " : "", s->first + r,
-                                 (int)s->peers[r].pid);
+        used += (size_t)snprintf(text + used, nbytes - used, "%srank %d (pid %d)", used ? ", " : "",
+                                 collectives_shm_name(s, r), (int)s->peers[r].pid);
     }
     if (left)
         used += (size_t)snprintf(text + used, nbytes - used, ", %d more", left);
-    collectives_name_ranks(there, s->world, s->first, present, sizeof present);
+    name_present(s, there, present, sizeof present);
     if (used < nbytes)
         snprintf(text + used, nbytes - used, "; there: %s", present);
+}
+
+void collectives_shm_elsewhere(shm *s) { atomic_store(&s->control->seats[s->rank].elsewhere_ns, base_now_ns()); }
+
+/* Is everyone who is missing waiting elsewhere? */
+static bool excused(shm *s, const collectives_op *op, int64_t now)
+{
+    if (now >= op->deadline_ns + SHM_PATIENCE_S * (int64_t)1000000000)
+        return false;
+    for (int r = 0; r < s->world; r++) {
+        const struct shm_seat *seat = &s->control->seats[r];
+        if (atomic_load(&seat->arrived) != (uint32_t)s->epoch && now - atomic_load(&seat->elsewhere_ns) > SHM_FRESH_NS)
+            return false;
+    }
+    return true;
 }
 
 int collectives_shm_alarmed(shm *s, const collectives_op *op)
@@ -140,12 +172,13 @@ int collectives_shm_alarmed(shm *s, const collectives_op *op)
     collectives_describe(op, what);
     if (alarm == ALARM_CANCELLED)
         return base_error(CADRE_ECANCELED, "%s: cancelled by cadre_comm_abort on rank %d", what,
-                          s->first + (int)atomic_load(&control->canceller));
+                          collectives_shm_name(s, (int)atomic_load(&control->canceller)));
     for (int tries = 0; tries < 100 && !atomic_load(&control->recorded); tries++)
         base_sleep_ns(100000); /* its writer is between two stores, or was killed there */
     if (!atomic_load(&control->recorded))
         return base_error(CADRE_EPEER, "%s: another rank failed and could not say why", what);
-    return base_error(control->status, "%s: rank %d failed first: %s", what, s->first + control->rank, control->text);
+    return base_error(control->status, "%s: rank %d failed first: %s", what, collectives_shm_name(s, control->rank),
+                      control->text);
 }
 
 static void raise_alarm(shm *s, uint32_t alarm)
@@ -203,11 +236,11 @@ static int look_around(shm *s, collectives_op *op, int64_t now, bool for_the_dea
         return status;
     int dead = for_the_dead ? find_dead(s) : -1;
     if (dead >= 0 && !complete(s)) {
-        snprintf(text, sizeof text, "rank %d (pid %d) died", s->first + dead, (int)s->peers[dead].pid);
+        snprintf(text, sizeof text, "rank %d (pid %d) died", collectives_shm_name(s, dead), (int)s->peers[dead].pid);
         return collectives_shm_fail(s, op, CADRE_EPEER, text);
     }
     double waited = (double)(now - op->started_ns) / 1e9;
-    if (now >= op->deadline_ns && !complete(s)) {
+    if (now >= op->deadline_ns && !complete(s) && !excused(s, op, now)) {
         name_missing(s, missing, sizeof missing);
         snprintf(text, sizeof text, "deadline passed: after %.1f s still waiting for %s", waited, missing);
         return collectives_shm_fail(s, op, CADRE_ETIMEDOUT, text);
@@ -234,7 +267,7 @@ static int sleep_until_complete(shm *s, collectives_op *op)
         int status = look_around(s, op, now, look);
         if (status)
             return status;
-        int64_t until = next_look < op->deadline_ns ? next_look : op->deadline_ns;
+        int64_t until = now < op->deadline_ns && op->deadline_ns < next_look ? op->deadline_ns : next_look;
         if (until > now)
             futex_sleep(&control->generation, (uint32_t)s->epoch - 1, until - now);
     }

@@ -27,6 +27,8 @@ enum ranks_kind { PROCESSES, THREADS };
 /* Run `fn` as `world` ranks and fail the test when one does not end well. A process rank `victim` (-1: none) is
  * expected to be killed, or is killed, stopped as it may be, when the others have ended. */
 void ranks_run(enum ranks_kind kind, int world, int victim, rank_fn *fn, void *user);
+/* The same, but answers how many did not end well, for a process that is no test. */
+int ranks_try(enum ranks_kind kind, int world, int victim, rank_fn *fn, void *user);
 
 /* From now on, more than `seconds` without another call is a hang in `what`. */
 void watchdog(const char *what, unsigned seconds);

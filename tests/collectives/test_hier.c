@@ -55,10 +55,10 @@ int main(int argc, char **argv)
         refused(&oob, "all ranks are on one host");
         set_host(rank % (world / lanes)); /* as mpirun --map-by node has it */
         expect(&oob, "mpi");
-        refused(&oob, "hosts need equally many ranks");
+        refused(&oob, "they need equally many");
         set_host(rank == world - 1);
         expect(&oob, "mpi");
-        refused(&oob, "hosts need equally many ranks");
+        refused(&oob, "they need equally many");
     }
     collectives_mpi_leave(true);
     return 0;

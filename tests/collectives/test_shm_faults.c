@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "ranks.h"
+#include "strikes.h"
 
 #include <dirent.h>
 #include <sched.h>
@@ -22,13 +23,7 @@
 
 #include <cmocka.h>
 
-enum { VICTIM = 1, OPERATIONS = 8, LARGE = 1 << 20, SMALL = 100 };
-
-struct scene {
-    int operation;      /* see operate() */
-    int step;           /* at which of its steps the victim is struck */
-    const char *action; /* "kill" or "stop" */
-};
+enum { VICTIM = 1, LARGE = 1 << 20 };
 
 static cadre_comm *join(const cadre_oob *oob, double timeout_s)
 {
@@ -38,83 +33,31 @@ static cadre_comm *join(const cadre_oob *oob, double timeout_s)
     return comm;
 }
 
-static int operate(cadre_comm *comm, int operation, float *registered, float *plain, float *more)
+static int strikes(bool stop, struct strike *list, const struct strike_place *place)
 {
-    cadre_request *request = NULL;
-    int status;
-    switch (operation) {
-    case 0:
-        return cadre_all_reduce(comm, registered, LARGE, CADRE_FLOAT32, CADRE_SUM);
-    case 1:
-        return cadre_all_reduce(comm, plain, LARGE, CADRE_FLOAT32, CADRE_SUM);
-    case 2:
-        return cadre_all_reduce(comm, plain, SMALL, CADRE_FLOAT32, CADRE_SUM);
-    case 3:
-        return cadre_reduce_scatter(comm, plain, more, LARGE / 4, CADRE_FLOAT32, CADRE_SUM);
-    case 4:
-        return cadre_all_gather(comm, plain, more, LARGE / 4, CADRE_FLOAT32);
-    case 5:
-        return cadre_broadcast(comm, plain, LARGE, CADRE_FLOAT32, VICTIM);
-    case 6:
-        return cadre_barrier(comm);
-    default:
-        status = cadre_all_reduce_start(comm, registered, LARGE, CADRE_FLOAT32, CADRE_SUM, &request);
-        return status ? status : cadre_wait(comm, &request);
-    }
-}
-
-static void struck(const cadre_oob *oob, void *user)
-{
-    const struct scene *scene = user;
-    bool stop = strcmp(scene->action, "stop") == 0;
-    cadre_comm *comm = join(oob, stop ? 1.5 : 30);
-    void *registered;
-    float *plain = calloc(LARGE, sizeof *plain), *more = calloc(LARGE, sizeof *more);
-    CHECK(cadre_comm_alloc(comm, LARGE * sizeof(float), &registered) == CADRE_OK);
-    char fault[64];
-    snprintf(fault, sizeof fault, "collective:%d:%s@%d", scene->step, scene->action, VICTIM);
-    base_fault_set(fault);
-    base_fault_set_rank(oob->rank);
-    int status = CADRE_OK;
-    double begun = 0;
-    for (int i = 0; i < 50 && !status; i++) {
-        begun = base_now();
-        status = operate(comm, scene->operation, registered, plain, more);
-    }
-    /* The victim never comes here. */
-    CHECK(oob->rank != VICTIM);
-    CHECK(status == (stop ? CADRE_ETIMEDOUT : CADRE_EPEER));
-    CHECK(base_now() - begun < (stop ? 10 : 5));
-    CHECK(strstr(cadre_error_message(), "rank 1 (pid "));
-    cadre_comm_dealloc(comm, registered);
-    cadre_comm_free(comm);
-    free(plain);
-    free(more);
-}
-
-static void strike(const char *action, int world)
-{
-    for (int operation = 0; operation < OPERATIONS; operation++)
-        for (int step = 1; step <= 4; step += strcmp(action, "stop") == 0 ? 2 : 1) {
-            struct scene scene = {operation, step, action};
-            char what[96];
-            snprintf(what, sizeof what, "%s at step %d of operation %d with %d ranks", action, step, operation, world);
-            watchdog(what, 60);
-            ranks_run(PROCESSES, world, VICTIM, struck, &scene);
-        }
+    int count = 0;
+    for (int operation = 0; operation < STRIKE_OPERATIONS; operation++)
+        for (int step = 1; step <= 4; step += stop ? 2 : 1)
+            list[count++] = (struct strike){place, operation, step, VICTIM, stop};
+    return count;
 }
 
 static void test_killed(void **state)
 {
+    static struct strike list[4 * STRIKE_OPERATIONS];
     (void)state;
-    strike("kill", 2);
-    strike("kill", 3);
+    for (int world = 2; world <= 3; world++) {
+        struct strike_place place = {.backend = "shm", .world = world};
+        strikes_run(list, strikes(false, list, &place), 2);
+    }
 }
 
 static void test_stopped(void **state)
 {
+    static struct strike list[4 * STRIKE_OPERATIONS];
+    struct strike_place place = {.backend = "shm", .world = 3};
     (void)state;
-    strike("stop", 3);
+    strikes_run(list, strikes(true, list, &place), 4);
 }
 
 static int leftovers(void)

@@ -1,0 +1,331 @@
+/*
+ * The hier backend when things go wrong, over a double of MPI (mpi_double.c): ranks killed and stopped in every
+ * operation, hosts that disagree, and set-ups that fail half-way. Two hosts of two ranks where nothing else is said.
+ */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "mpi_double.h"
+#include "ranks.h"
+#include "strikes.h"
+
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static int lanes = 2; /* ranks a host; inherited by those who are forked */
+static bool everything;
+
+static void prepare(int world)
+{
+    char number[16];
+    int fd = memfd_create("mpi double", 0);
+    CHECK(fd >= 0 && ftruncate(fd, (off_t)mpi_double_bytes(world)) == 0);
+    snprintf(number, sizeof number, "%d", fd);
+    CHECK(setenv("CADRE_MPI_DOUBLE", number, 1) == 0);
+}
+
+static void enter(const cadre_oob *oob)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%d", oob->rank);
+    CHECK(setenv("OMPI_COMM_WORLD_RANK", text, 1) == 0);
+    snprintf(text, sizeof text, "%d", oob->world);
+    CHECK(setenv("OMPI_COMM_WORLD_SIZE", text, 1) == 0);
+    snprintf(text, sizeof text, "host-%d", oob->rank / lanes);
+    CHECK(setenv("CADRE_HOST_ID", text, 1) == 0);
+}
+
+static cadre_comm *join(const cadre_oob *oob, double timeout_s)
+{
+    cadre_comm *comm = NULL;
+    cadre_comm_options options = {.size = sizeof options, .backend = "hier", .timeout_s = timeout_s};
+    CHECK(cadre_comm_new(oob, &options, &comm) == CADRE_OK);
+    return comm;
+}
+
+/* ---- ranks killed and stopped ---- */
+
+static void strike_all(bool stop, int world, int last_step, int stride, bool (*sees_death)(int, int))
+{
+    struct strike_place place = {
+        .backend = "hier", .world = world, .prepare = prepare, .enter = enter, .sees_death = sees_death};
+    static struct strike list[2000];
+    int count = 0;
+    for (int operation = 0; operation < STRIKE_OPERATIONS; operation++)
+        for (int step = 1; step <= last_step; step++)
+            for (int victim = 0; victim < world; victim++)
+                if (everything || (operation + step + victim) % stride == 0)
+                    list[count++] = (struct strike){&place, operation, step, victim, stop};
+    strikes_run(list, count, stop ? 6 : 3);
+}
+
+static void test_killed(void **state)
+{
+    (void)state;
+    strike_all(false, 4, 8, 5, NULL);
+}
+
+static void test_stopped(void **state)
+{
+    (void)state;
+    strike_all(true, 4, 6, 9, NULL);
+}
+
+/* With nobody beside it to see it die, the other hosts know by the deadline. */
+static bool nobody(int rank, int victim)
+{
+    (void)rank;
+    (void)victim;
+    return false;
+}
+
+static void test_host_killed(void **state)
+{
+    (void)state;
+    lanes = 1;
+    strike_all(false, 3, 4, 5, nobody);
+    lanes = 2;
+}
+
+/* ---- hosts that disagree ---- */
+
+enum { CASES = 10 };
+
+/* `odd`: this rank's host is the one that does something else. */
+static int disagree(cadre_comm *comm, int what, bool odd, float *data, float *more)
+{
+    const size_t large = 200000;
+    void *memory = NULL;
+    switch (what) {
+    case 0:
+        return cadre_all_reduce(comm, data, odd ? 5 : 6, CADRE_FLOAT32, CADRE_SUM);
+    case 1:
+        return cadre_all_reduce(comm, data, odd ? large : large - 2, CADRE_FLOAT32, CADRE_SUM);
+    case 2:
+        return cadre_all_reduce(comm, data, large, CADRE_FLOAT32, odd ? CADRE_MAX : CADRE_SUM);
+    case 3:
+        return cadre_all_reduce(comm, data, 6, odd ? CADRE_INT32 : CADRE_FLOAT32, CADRE_SUM);
+    case 4:
+        return odd ? cadre_barrier(comm) : cadre_broadcast(comm, data, large, CADRE_FLOAT32, 0);
+    case 5:
+        return cadre_broadcast(comm, data, 6, CADRE_FLOAT32, odd ? 3 : 0);
+    case 6:
+        return odd ? cadre_all_gather(comm, data, more, 6, CADRE_FLOAT32)
+                   : cadre_all_reduce(comm, data, 6, CADRE_FLOAT32, CADRE_SUM);
+    case 7:
+        return odd ? cadre_reduce_scatter(comm, data, more, large / 4, CADRE_FLOAT32, CADRE_SUM)
+                   : cadre_all_gather(comm, data, more, large / 4, CADRE_FLOAT32);
+    case 8:
+        return cadre_comm_alloc(comm, odd ? 9000 : 8000, &memory);
+    default:
+        return odd ? cadre_comm_alloc(comm, 9000, &memory) : cadre_barrier(comm);
+    }
+}
+
+static void disagreeing(const cadre_oob *oob, void *user)
+{
+    const int what = *(int *)user;
+    enter(oob);
+    float *data = calloc(200000, sizeof *data), *more = calloc(200000, sizeof *more);
+    CHECK(data && more);
+    for (int host = 0; host < 2; host++) {
+        cadre_comm *comm = join(oob, 30);
+        CHECK(cadre_barrier(comm) == CADRE_OK);
+        int status = disagree(comm, what, oob->rank / lanes == host, data, more);
+        const char *words = strstr(cadre_error_message(), " calls ");
+        CHECK(status == CADRE_EMISMATCH && words);
+        CHECK(strstr(cadre_error_message(), "rank 0 calls ") || strstr(cadre_error_message(), "rank 1 calls "));
+        CHECK(strstr(words, ", rank 2 ") || strstr(words, ", rank 3 "));
+        CHECK(cadre_barrier(comm) == CADRE_ESTATE);
+        cadre_comm_free(comm);
+    }
+    /* One rank against those of its own host and the others: the words are of the calls, not of their parts. */
+    cadre_comm *comm = join(oob, 30);
+    CHECK(cadre_all_reduce(comm, data, oob->rank == 2 ? 60000 : 60002, CADRE_FLOAT32, CADRE_SUM) == CADRE_EMISMATCH);
+    CHECK(strstr(cadre_error_message(), "all_reduce of 60000 float32"));
+    cadre_comm_free(comm);
+    free(data);
+    free(more);
+}
+
+static void test_disagree(void **state)
+{
+    (void)state;
+    for (int what = 0; what < CASES; what++) {
+        watchdog("hosts that disagree", 100);
+        prepare(4);
+        ranks_run(PROCESSES, 4, -1, disagreeing, &what);
+    }
+}
+
+/* ---- set-ups that fail ---- */
+
+/* All ranks have the same answer, and a later attempt works. */
+static bool attempt(const cadre_oob *oob, const char *fault, int victim, int expected)
+{
+    cadre_comm *comm = NULL;
+    cadre_comm_options options = {.size = sizeof options, .backend = "hier", .timeout_s = 60};
+    char wanted[32];
+    snprintf(wanted, sizeof wanted, "rank %d", victim);
+    base_fault_set(oob->rank == victim ? fault : NULL);
+    int status = cadre_comm_new(oob, &options, &comm);
+    base_fault_set(NULL);
+    if (!status) {
+        CHECK(cadre_barrier(comm) == CADRE_OK);
+        cadre_comm_free(comm);
+        return true;
+    }
+    CHECK(status == expected && !comm);
+    CHECK(strstr(cadre_error_message(), wanted));
+    return false;
+}
+
+static void half_made(const cadre_oob *oob, void *user)
+{
+    (void)user;
+    enter(oob);
+    for (int victim = 0; victim < 4; victim++) {
+        int nth = 0;
+        bool made = false;
+        while (!made) {
+            char fault[32];
+            snprintf(fault, sizeof fault, "alloc:%d", ++nth);
+            made = attempt(oob, fault, victim, CADRE_ENOMEM);
+        }
+        CHECK(nth > 10); /* those there are, one after the other */
+        for (nth = 1, made = false; !made; nth++) {
+            char fault[32];
+            snprintf(fault, sizeof fault, "shm_alloc:%d:enospc", nth);
+            made = attempt(oob, fault, victim, CADRE_ENOSPC);
+        }
+        CHECK(nth > 2);
+    }
+}
+
+static void test_half_made(void **state)
+{
+    (void)state;
+    watchdog("set-ups that fail", 200);
+    prepare(4);
+    ranks_run(PROCESSES, 4, -1, half_made, NULL);
+}
+
+/* On one host there is no room; and memory asked for later that one host does not have. */
+static void small_dev_shm(const cadre_oob *oob, void *user)
+{
+    (void)user;
+    enter(oob);
+    cadre_comm *comm = NULL;
+    cadre_comm_options options = {.size = sizeof options, .backend = "hier", .timeout_s = 60};
+    void *memory = NULL;
+    if (oob->rank / lanes == 1)
+        base_fault_set("memfd:1+");
+    if (oob->rank == 2 && (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+                           mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=256k") != 0))
+        base_fault_set("memfd:1+,shm_alloc:1:enospc"); /* not root: made up */
+    CHECK(cadre_comm_new(oob, &options, &comm) == CADRE_ENOSPC && !comm);
+    CHECK(strstr(cadre_error_message(), "rank 2"));
+    base_fault_set(NULL);
+    comm = join(oob, 60);
+    if (oob->rank == 3)
+        base_fault_set("shm_alloc:1:enospc");
+    CHECK(cadre_comm_alloc(comm, 8 << 20, &memory) == CADRE_ENOSPC && !memory);
+    CHECK(strstr(cadre_error_message(), "rank 3") && strstr(cadre_error_message(), "8388608 bytes"));
+    CHECK(cadre_barrier(comm) == CADRE_OK);
+    CHECK(cadre_comm_alloc(comm, 8 << 20, &memory) == CADRE_OK);
+    cadre_comm_dealloc(comm, memory);
+    cadre_comm_free(comm);
+}
+
+static void test_small_dev_shm(void **state)
+{
+    (void)state;
+    watchdog("a small /dev/shm", 60);
+    prepare(4);
+    ranks_run(PROCESSES, 4, -1, small_dev_shm, NULL);
+}
+
+/* A rank dies while it is made: the others do not wait for ever, and say whom they miss. */
+struct death {
+    char fault[32];
+    int victim;
+};
+
+static void dying(const cadre_oob *oob, void *user)
+{
+    const struct death *death = user;
+    cadre_comm *comm = NULL;
+    cadre_comm_options options = {.size = sizeof options, .backend = "hier", .timeout_s = 1.5};
+    char wanted[32];
+    snprintf(wanted, sizeof wanted, "rank %d", death->victim);
+    enter(oob);
+    if (oob->rank == death->victim)
+        base_fault_set(death->fault);
+    double begun = base_now();
+    int status = cadre_comm_new(oob, &options, &comm);
+    CHECK(oob->rank != death->victim);
+    CHECK((status == CADRE_ETIMEDOUT || status == CADRE_EPEER) && !comm);
+    CHECK(strstr(cadre_error_message(), wanted));
+    CHECK(base_now() - begun < 20);
+}
+
+static void test_dying(void **state)
+{
+    static const char *const faults[] = {"alloc:1:kill",  "alloc:3:kill",  "alloc:6:kill",     "alloc:9:kill",
+                                         "alloc:11:kill", "alloc:13:kill", "alloc:14:kill",    "shm_alloc:1:kill",
+                                         "memfd:1:kill",  "alloc:12:stop", "collective:1:kill"};
+    int running = 0, failed = 0, status;
+    (void)state;
+    watchdog("deaths in a set-up", 300);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        for (int victim = 0; victim < 4; victim++) {
+            if (!everything && (i + (size_t)victim) % 2)
+                continue;
+            if (running == 6) {
+                assert_true(wait(&status) > 0);
+                failed += status != 0;
+                running--;
+            }
+            pid_t pid = fork();
+            assert_true(pid >= 0);
+            running++;
+            if (pid)
+                continue;
+            struct death death = {.victim = victim};
+            char what[96];
+            snprintf(death.fault, sizeof death.fault, "%s", faults[i]);
+            snprintf(what, sizeof what, "rank %d, %s in the set-up", victim, faults[i]);
+            watchdog(what, 60);
+            prepare(4);
+            _exit(ranks_try(PROCESSES, 4, victim, dying, &death) ? 1 : 0);
+        }
+    for (; running > 0; running--) {
+        assert_true(wait(&status) > 0);
+        failed += status != 0;
+    }
+    assert_int_equal(failed, 0);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_disagree),    cmocka_unit_test(test_half_made), cmocka_unit_test(test_small_dev_shm),
+        cmocka_unit_test(test_dying),       cmocka_unit_test(test_killed),    cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_host_killed),
+    };
+    everything = argc > 1 && strcmp(argv[1], "all") == 0;
+    if (argc > 1 && !everything)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
