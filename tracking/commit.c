@@ -250,6 +250,7 @@ int tracking_commit(tracking_store *store, bool durable)
     store->applied = 0;
     store->retry_ns = 0;
     store->unsynced = !durable;
+    BASE_FAULT("committed"); /* it is, and nobody has been told */
     keep_log_short(store);
     return CADRE_OK;
 }

@@ -66,8 +66,19 @@ struct tracking_store {
 /** Writes the version that is there already: a transaction that changes nothing. */
 #define TRACKING_SAME_VERSION "PRAGMA user_version = 1"
 
+/** Make the tables in an empty file. */
+int tracking_schema_make(tracking_store *store);
 /** Make the tables in a new file, or check that they are ours and of this version. */
 int tracking_schema_ready(tracking_store *store);
+
+/* ---- recover.c ---- */
+
+/** Make the store's file, whole, if there is none. Its owner alone. */
+int tracking_make_file(tracking_store *store, const char *directory);
+/** Did a reader fail because something has to be undone first? */
+bool tracking_needs_recovery(const tracking_store *store);
+/** Undo it, if this process may; then the file is to be opened again. CADRE_EACCES says what to do. */
+int tracking_recover(tracking_store *store);
 
 /* ---- commit.c: the journal of the group ---- */
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "tracking/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -102,7 +103,7 @@ static int run_all(tracking_store *store, const char *const *texts, size_t count
     return status;
 }
 
-static int make_tables(tracking_store *store)
+int tracking_schema_make(tracking_store *store)
 {
     int status = tracking_exec(store, "BEGIN IMMEDIATE", NULL);
     if (status != CADRE_OK)
@@ -137,6 +138,14 @@ static int check_optuna_version(tracking_store *store)
     return status;
 }
 
+/* The check's own words for a page that it could not read end with SQLite's code: no memory, or a disk that fails, is no damage. */
+static int status_of_check(const char *answer)
+{
+    const char *code = strstr(answer, "error code=");
+    int rc = code ? atoi(code + strlen("error code=")) & 0xff : SQLITE_CORRUPT;
+    return rc == SQLITE_NOMEM ? CADRE_ENOMEM : rc == SQLITE_IOERR ? CADRE_EIO : CADRE_ECORRUPT;
+}
+
 static int quick_check(tracking_store *store)
 {
     sqlite3_stmt *statement;
@@ -150,7 +159,7 @@ static int quick_check(tracking_store *store)
         tracking_column_text(statement, 0, answer, sizeof answer);
     sqlite3_finalize(statement);
     if (status == CADRE_OK && strcmp(answer, "ok") != 0)
-        status = base_error(CADRE_ECORRUPT, "store %s: %s", store->path, answer);
+        status = base_error(status_of_check(answer), "store %s: %s", store->path, answer);
     return status;
 }
 
@@ -166,7 +175,7 @@ int tracking_schema_ready(tracking_store *store)
         return status;
     struct stat info;
     if (id == 0 && version == 0 && tables == 0 && stat(store->place, &info) == 0 && info.st_size == 0)
-        return store->writer ? make_tables(store) : base_error(CADRE_ENOENT, "store %s is empty", store->path);
+        return store->writer ? tracking_schema_make(store) : base_error(CADRE_ENOENT, "store %s is empty: nothing was recorded yet", store->path);
     if (id != APPLICATION_ID)
         return base_error(CADRE_ECORRUPT, "store %s is no Cadre store but a file of another program", store->path);
     if (version > VERSION)

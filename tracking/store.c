@@ -8,14 +8,13 @@
 #include "tracking/lock.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { READER_BUSY_MS = 5000 };
+enum { READER_BUSY_MS = 5000, RECOVERY_TRIES = 30 };
 
 /* The directory that `path` lies in, as a new string. */
 static char *directory_of(const char *path)
@@ -45,19 +44,6 @@ static int resolve(tracking_store *store, const char *directory)
     return store->place ? CADRE_OK : CADRE_ENOMEM;
 }
 
-/* SQLite would make the file readable to all; its log and index take over the file's mode. */
-static int make_file(tracking_store *store, const char *directory)
-{
-    if (base_exists(store->place))
-        return CADRE_OK; /* never opened here: closing it would drop the locks of this process's other connections */
-    int fd;
-    int status = base_open(store->place, O_RDWR | O_CREAT | O_EXCL, 0600, &fd);
-    if (status != CADRE_OK)
-        return status;
-    base_close(fd);
-    return base_fsync_dir(directory);
-}
-
 static int own_place(tracking_store *store)
 {
     char *directory = directory_of(store->path);
@@ -81,7 +67,7 @@ static int own_place(tracking_store *store)
     if (status == CADRE_OK)
         status = tracking_lock_take(store->place, store->path, &store->lock);
     if (status == CADRE_OK)
-        status = make_file(store, directory);
+        status = tracking_make_file(store, directory);
     free(directory);
     return status;
 }
@@ -149,6 +135,17 @@ static void release(tracking_store *store)
     free(store);
 }
 
+static int open_recovered(tracking_store *store)
+{
+    int status = tracking_recover(store);
+    if (status != CADRE_OK)
+        return status;
+    sqlite3_close_v2(store->db);
+    store->db = NULL;
+    status = open_file(store);
+    return status == CADRE_OK ? tracking_schema_ready(store) : status;
+}
+
 static int open_store(const char *path, bool writer, tracking_store **out)
 {
     if (!path || !*path || !out)
@@ -167,6 +164,8 @@ static int open_store(const char *path, bool writer, tracking_store **out)
         status = open_file(store);
     if (status == CADRE_OK)
         status = tracking_schema_ready(store);
+    for (int tries = 0; status != CADRE_OK && !writer && tracking_needs_recovery(store) && tries < RECOVERY_TRIES; tries++)
+        status = open_recovered(store);
     if (status == CADRE_OK && writer)
         status = start_log(store);
     if (status == CADRE_OK && writer)

@@ -1,6 +1,7 @@
 #include "fault_vfs.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <string.h>
 
@@ -16,10 +17,14 @@ struct file {
     sqlite3_file *real; /* behind this struct, in the same memory */
 };
 
+static bool dies(void) { return layer.at && layer.rc == FAULT_VFS_KILL && layer.passed == layer.at; }
+
 static int strike(void)
 {
     layer.passed++;
-    bool now = layer.at && (layer.passed == layer.at || (layer.from_then && layer.passed > layer.at));
+    if (dies())
+        raise(SIGKILL);
+    bool now = layer.at && layer.rc != FAULT_VFS_KILL && (layer.passed == layer.at || (layer.from_then && layer.passed > layer.at));
     if (now)
         errno = (layer.rc & 0xff) == SQLITE_FULL ? ENOSPC : EIO; /* SQLite asks for it */
     return now ? layer.rc : SQLITE_OK;
@@ -39,6 +44,8 @@ static int file_read(sqlite3_file *file, void *bytes, int nbytes, sqlite3_int64 
 
 static int file_write(sqlite3_file *file, const void *bytes, int nbytes, sqlite3_int64 at)
 {
+    if (layer.at == layer.passed + 1 && layer.rc == FAULT_VFS_KILL)
+        REAL(file)->pMethods->xWrite(REAL(file), bytes, nbytes / 2, at);
     int rc = strike();
     if (rc != SQLITE_OK) { /* half of it arrives, as on a disk that fills up */
         REAL(file)->pMethods->xWrite(REAL(file), bytes, nbytes / 2, at);

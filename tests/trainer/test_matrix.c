@@ -139,7 +139,7 @@ static void errors_returned(void **state)
 
 /* ---- the controller: who starts it again finds everything --------------------------------------------------------------------------- */
 
-static const char *const controller_points[] = {"open:4", "take:1", "take:2", "commit:2", "commit:4", "commit:6", "record:1", "record:4", "write:2", "fsync:1", "finish:1"};
+static const char *const controller_points[] = {"open:4", "take:1", "take:2", "commit:2", "commit:4", "commit:6", "committed:2", "committed:5", "record:1", "record:4", "write:2", "fsync:1", "finish:1"};
 static const struct {
     const char *name, *action;
     int code; /* of the process: minus the signal, the exit code, or 1 for an error that fit answers */
@@ -179,7 +179,7 @@ static void controllers(void **state)
     job_expect("undisturbed", WORDS, "OK");
     for (size_t p = 0; p < COUNT(controller_points); p++)
         for (size_t f = 0; f < COUNT(controller_faults); f++) {
-            bool answers = strncmp(controller_points[p], "take", 4) != 0 && strncmp(controller_points[p], "record", 6) != 0 && strncmp(controller_points[p], "finish", 6) != 0;
+            bool answers = strncmp(controller_points[p], "take", 4) != 0 && strncmp(controller_points[p], "record", 6) != 0 && strncmp(controller_points[p], "committed", 9) != 0 && strncmp(controller_points[p], "finish", 6) != 0;
             if ((controller_faults[f].code != 1 || answers) && choose())
                 strike_controller(controller_points[p], f);
         }
