@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -161,14 +162,15 @@ static int write_table(const cli_run *run, bool csv, const char *file)
 {
     FILE *out = file ? fopen(file, "we") : stdout;
     if (!out)
-        return cli_fail("cannot write %s", file);
+        return cli_fail("cannot write %s: %s", file, strerror(errno));
     int status = csv ? write_csv(run, out) : write_lines(run, out);
+    errno = 0; /* an error before, which stdio remembers, has left none behind */
     bool broken = fflush(out) != 0 || ferror(out);
     if (file)
         broken |= fclose(out) != 0;
     if (status != CADRE_OK)
         return cli_fail("%s", cadre_error_message());
-    return broken ? cli_fail("cannot write %s", file ? file : "to standard output") : CLI_DONE;
+    return broken ? cli_fail("cannot write %s%s%s", file ? file : "to standard output", errno ? ": " : "", errno ? strerror(errno) : "") : CLI_DONE;
 }
 
 /* ---- Optuna: the store is one already; a snapshot has its log folded in ---- */

@@ -304,7 +304,7 @@ static int put_note(base_buffer *out, const struct importance *i)
 {
     switch (i->verdict) {
     case IMPORTANCE_TOO_FEW:
-        return base_buffer_printf(out, "too few trials with a value: %d, of which 2 should be complete; %d tell something", i->count, IMPORTANCE_LEAST);
+        return base_buffer_printf(out, "too few trials with a value to tell: %d, and it takes %d, two of them complete", i->count, IMPORTANCE_LEAST);
     case IMPORTANCE_CONSTANT:
         return base_buffer_printf(out, "%d of %d trials are equally the best", i->top, i->count);
     default:

@@ -97,8 +97,8 @@ static const struct {
      "  -w, --warmup N     operations before them (default: 3)\n"
      "  --timeout SECONDS  of an operation (default: 60)\n"
      "  --json             an object a line: op, backend, ranks, size_bytes, count, time_us, algbw_gbs, busbw_gbs, wrong, ...\n\n"
-     "Times are of the slowest rank, the median over operations. Sizes and bandwidths are those of nccl-tests; \"wrong\" counts elements\n"
-     "that are not what they should be, and with any the exit code is 1.\n"},
+     "Times are of the slowest rank, the median over operations. Sizes and bandwidths are those of nccl-tests; \"wrong\"\n"
+     "counts elements that are not what they should be, and with any the exit code is 1.\n"},
     {"logs", cli_logs, "logs RUN [--trial N] [--rank N] [--last N] [-f] [--storage DIR]", "print what the workers of a run printed",
      "  RUN            an experiment's name, its directory, or its cadre.db\n"
      "  --trial N      the trial with that number (default: the newest)\n"

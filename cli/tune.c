@@ -185,7 +185,8 @@ static int run(struct tune *tune)
     tune->outcome.error = result.interrupted ? "interrupted" : *message ? message : NULL;
     const char *storage = tune->sweep->storage ? tune->sweep->storage : "runs";
     char *path = base_sprintf("%s/%s/cadre.db", storage, tune->sweep->name);
-    int written = cli_outcome_write(&tune->outcome, tune->sweep->name, status == CADRE_EEXIST || status == CADRE_EBUSY ? NULL : path);
+    bool begun = status == CADRE_OK || result.trials > 0; /* else the store is another sweep's, or there is nothing in it */
+    int written = cli_outcome_write(&tune->outcome, tune->sweep->name, begun ? path : NULL);
     free(path);
     cadre_config_free(result.best_config);
     tune->outcome.error = NULL;

@@ -84,6 +84,10 @@ static int open_file(tracking_store *store)
 {
     int flags = store->writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
     int rc = sqlite3_open_v2(store->place, &store->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if ((rc & 0xff) == SQLITE_CANTOPEN && access(store->place, store->writer ? R_OK | W_OK : R_OK) != 0) { /* SQLite does not say why */
+        int why = errno;
+        return base_errno(why, "store %s", store->path);
+    }
     if (rc != SQLITE_OK)
         return tracking_failed(store, rc, "open");
     /* Only the owner folds the log into the file, and only when it means to: SQLite before 3.51.3 can damage the log

@@ -207,6 +207,8 @@ static void test_permission(void **state)
         return; /* the program itself is closed to others */
     assert_int_equal(run(NOBODY "cadre show mine"), 1);
     assert_string_equal(output, "cadre: no run \"mine\" that you may read: permission denied\n");
+    assert_int_equal(run("chmod 755 runs runs/mine; " NOBODY "cadre show mine"), 1);
+    assert_string_equal(output, "cadre: store runs/mine/cadre.db: Permission denied\n");
     assert_int_equal(run(NOBODY "cadre tune --name b --storage closed --metric loss --min" LAST), 1);
     assert_true(one_line() && strstr(output, "make the directory closed/b: Permission denied"));
 #undef NOBODY
@@ -237,7 +239,9 @@ static void test_help(void **state)
     assert_int_equal(run("cadre tune --name first -n 5 --metric accuracy --max --search '{name: tpe, startup: 20}' --scheduler '{name: asha, max_t: 27}' "
                          "--stop '{max_iterations: 10, target: 0.99}' --quiet -- ./prog --lr '~loguniform(1e-4, 1e-1)'"), 0);
     assert_string_equal(output, "");
-    assert_int_equal(run("for c in tune resume best export rm report ls show info; do cadre $c --help; done | awk 'length($0) > 120' | grep ."), 1);
+    assert_int_equal(run("cadre export first -o nowhere/first.csv"), 1);
+    assert_string_equal(output, "cadre: cannot write nowhere/first.csv: No such file or directory\n");
+    assert_int_equal(run("for c in tune resume best export rm report ls show bench logs info; do cadre $c --help; done | awk 'length($0) > 120' | grep ."), 1);
 }
 
 int main(void)

@@ -61,5 +61,5 @@ for name, mode in (("least", "min"), ("most", "max")):
 tune("few", "min", 5)
 assert ours("few")["verdict"] == "too few trials" and ours("few")["why"] is None, ours("few")
 shown = subprocess.run([cadre, "show", "few", "--storage", directory], check=True, capture_output=True, text=True).stdout
-assert "importance: too few trials with a value: 5" in shown, shown
+assert "importance: too few trials with a value to tell: 5, and it takes 10" in shown, shown
 print("importance agrees with Optuna " + optuna.__version__)
