@@ -320,7 +320,7 @@ static int request(zygote *zygote, const struct request *request, const int *fds
     ssize_t sent;
     do
         sent = sendmsg(zygote->fd, &message, MSG_NOSIGNAL);
-    while (sent < 0 && (errno == EINTR || (errno == EAGAIN && poll(&(struct pollfd){.fd = zygote->fd, .events = POLLOUT}, 1, SEND_TIMEOUT_MS) > 0)));
+    while (sent < 0 && (errno == EINTR || (errno == EAGAIN && (poll(&(struct pollfd){.fd = zygote->fd, .events = POLLOUT}, 1, SEND_TIMEOUT_MS) > 0 || errno == EINTR))));
     return sent == (ssize_t)sizeof *request ? CADRE_OK : base_errno(errno, "ask the zygote");
 }
 
