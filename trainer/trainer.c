@@ -9,11 +9,14 @@
 #include "worker.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int fit_cores(void)
@@ -143,6 +146,21 @@ static int fit_launched(const cadre_trainer *trainer, double begun, cadre_result
     return status < 0 ? base_error(status, "%s", message) : CADRE_OK;
 }
 
+/* What is there goes before any rank opens it, since they meet only later; and that it can be written is looked at before anything is begun. */
+static int replace_timeline(const char *path)
+{
+    struct stat old;
+    if (stat(path, &old) == 0 && !S_ISREG(old.st_mode))
+        return base_error(CADRE_EINVAL, "run.timeline \"%s\" is not a plain file", path);
+    unlink(path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return base_errno(errno, "run.timeline \"%s\"", path);
+    close(fd);
+    unlink(path);
+    return CADRE_OK;
+}
+
 int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, cadre_result *result, size_t result_size)
 {
     double begun = base_now();
@@ -162,13 +180,14 @@ int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, c
             fflush(NULL);
             _exit(code);
         }
-        if (own.run.timeline && !worker_is_underway() && (!collectives_mpi_present(&rank, &world) || rank == 0))
-            unlink(own.run.timeline); /* before any rank opens it: they meet only later */
+        bool attached = own.scaling.launcher == CADRE_LAUNCH_AUTO && collectives_mpi_present(&rank, &world);
+        if (own.run.timeline && !worker_is_underway() && (!attached || rank == 0))
+            status = replace_timeline(own.run.timeline);
         if (worker_is_underway())
             status = CADRE_OK;
-        else if (own.scaling.launcher == CADRE_LAUNCH_AUTO && collectives_mpi_present(&rank, &world))
-            status = fit_attached(&own, begun, &full);
-        else
+        else if (attached)
+            status = fit_attached(&own, begun, &full); /* the other ranks wait for this one: each says in its log that there is no timeline */
+        else if (status == CADRE_OK)
             status = fit_launched(&own, begun, &full);
     }
     if (result)

@@ -59,6 +59,11 @@ static void options(void **state)
     refuse((cadre_trainer){.checkpoint.score_mode = CADRE_MEAN}, "checkpoint.score_mode is 1");
     refuse((cadre_trainer){.run.resume = (cadre_resume)5}, "run.resume is 5");
     refuse((cadre_trainer){.run.progress = (cadre_progress_mode)5}, "run.progress is 5");
+    refuse((cadre_trainer){.run.timeline = in_scratch(".")}, "is not a plain file"); /* nor is a device, which root could remove */
+    cadre_trainer trainer = {.train = never, .run = {.storage = in_scratch("runs"), .timeline = in_scratch("nowhere/trace.json")}};
+    assert_int_equal(cadre_trainer_fit(&trainer, NULL), CADRE_ENOENT);
+    assert_non_null(strstr(cadre_error_message(), "nowhere/trace.json\": No such file"));
+    assert_false(file_exists(trainer.run.storage));
     static const char *const names[] = {"", ".", "..", ".hidden", "-rf", "a/b", "../up", "a b", "gr\xc3\xbc\xc3\x9f", "line\nbreak", "semi;colon"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         refuse((cadre_trainer){.run.name = names[i]}, "run.name");
