@@ -372,8 +372,8 @@ int main(int argc, char **argv)
             printf("nothing left to do: this run has had all its epochs\n");
         else
             printf("test accuracy %.2f %%\n", 100 * cadre_result_metric(&result, "accuracy"));
-        printf("experiment in %s, best checkpoint %s\nsee it with: cadre show %s --storage %s\n", result.path,
-               result.best_checkpoint[0] ? result.best_checkpoint : "none", o.name, o.storage);
+        printf("experiment in %s, best checkpoint %s\nsee it with: cadre show %s%s%s\n", result.path,
+               result.best_checkpoint[0] ? result.best_checkpoint : "none", o.name, strcmp(o.storage, "runs") ? " --storage " : "", strcmp(o.storage, "runs") ? o.storage : "");
     }
     return result.stopped ? 130 : 0; /* as a shell has it for what was interrupted */
 }

@@ -179,16 +179,18 @@ static const char help[] = "Search the hyperparameters of a small ResNet on Fash
 
 static _Noreturn void mistake(const char *what)
 {
-    fprintf(stderr, "tune_resnet_mnist: %s: unknown option, or a bad or missing value (--help lists the options)\n", what);
+    fprintf(stderr, "tune_resnet_mnist: %s: unknown option, or its value is missing (--help lists the options)\n", what);
     exit(2);
 }
 
-static int64_t number(const char *text)
+static int64_t number(const char *option, const char *text)
 {
     char *end;
     long long value = strtoll(text, &end, 10);
-    if (*end || end == text || value < 1)
-        mistake(text);
+    if (*end || end == text || value < 1) {
+        fprintf(stderr, "tune_resnet_mnist: --%s %s: give a whole number from 1 on (--help lists the options)\n", option, text);
+        exit(2);
+    }
     return value;
 }
 
@@ -200,13 +202,13 @@ static struct options read_options(int argc, char **argv)
     opterr = 0;
     for (int found; (found = getopt_long(argc, argv, "", table, NULL)) != -1;)
         switch (found) {
-        case 't': o.trials = number(optarg); break;
-        case 'e': o.epochs = (int)number(optarg); break;
-        case 'i': o.images = number(optarg); break;
+        case 't': o.trials = number("trials", optarg); break;
+        case 'e': o.epochs = (int)number("epochs", optarg); break;
+        case 'i': o.images = number("images", optarg); break;
         case 'd': o.data = optarg; break;
         case 'n': o.name = optarg; break;
         case 's': o.storage = optarg; break;
-        case 'r': o.seed = (uint64_t)number(optarg); break;
+        case 'r': o.seed = (uint64_t)number("seed", optarg); break;
         case 'R': o.resume = 1; break;
         case 'q': o.quiet = 1; break;
         case 'h': fputs(help, stdout); exit(0);
@@ -253,7 +255,7 @@ int main(int argc, char **argv)
     if (result.interrupted)
         printf("stopped; go on with the same command and --resume\n");
     else if (!o.quiet)
-        printf("see it with: cadre show %s --storage %s\n", o.name, o.storage);
+        printf("see it with: cadre show %s%s%s\n", o.name, strcmp(o.storage, "runs") ? " --storage " : "", strcmp(o.storage, "runs") ? o.storage : "");
     free(config);
     cadre_config_free(result.best_config);
     return result.interrupted ? 130 : 0; /* as a shell has it */
