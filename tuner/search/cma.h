@@ -22,17 +22,16 @@ typedef struct cma_coord {
     double low, high;     /* bounds of the coordinate */
 } cma_coord;
 
-#define CMA_BENT 0.05 /* of the range: so far from a bound, on both sides, a coordinate is bent */
-
 typedef struct cma_coords {
     const cadre_space *space;
+    double bent;      /* of the range: so far from a bound, on both sides, a coordinate is bent */
     int n;            /* numbers */
     cma_coord *coord; /* [n] */
     int choices;      /* dimensions that are choices of two values or more */
     int *choice;      /* [choices], their dimensions */
 } cma_coords;
 
-int cma_coords_init(cma_coords *coords, const cadre_space *space);
+int cma_coords_init(cma_coords *coords, const cadre_space *space, double bent);
 void cma_coords_free(cma_coords *coords);
 /** The point at g[n] and pick[choices]; picks that are not there become -1. */
 void cma_coords_point(const cma_coords *coords, const double *g, int *pick, double *x);
@@ -42,7 +41,8 @@ void cma_coords_of_point(const cma_coords *coords, const double *x, const double
 void cma_coords_step(const cma_coord *coord, double g, double *left, double *right);
 bool cma_coords_stepped(const cma_coord *coord);
 
-/* ---- the distribution of numbers ---------------------------------------------------------------------------------- */
+/* ---- the distribution of numbers ----------------------------------------------------------------------------------
+ */
 
 typedef struct cma_rate cma_rate;
 
@@ -73,8 +73,8 @@ void cma_strategy_set_covariance(cma_strategy *strategy, const double *c);
 void cma_strategy_draw(const cma_strategy *strategy, base_rng *rng, double *g);
 /**
  * One generation: y[lambda * n], the candidates less the mean, over sigma and scale, best first; after ties are shared
- * pull[lambda], the weights that move the mean (none below 0, their sum 1), and weight[lambda], those of the covariance.
- * What was not drawn from this distribution must have been shortened by cma_strategy_shorten.
+ * pull[lambda], the weights that move the mean (none below 0, their sum 1), and weight[lambda], those of the
+ * covariance. What was not drawn from this distribution must have been shortened by cma_strategy_shorten.
  */
 void cma_strategy_update(cma_strategy *strategy, const double *y, const double *pull, const double *weight);
 /** Make y at most as long as candidates of the distribution are (Hansen, "Injecting External Solutions Into CMA-ES",
@@ -95,7 +95,8 @@ void cma_rate_after(cma_rate *rate, cma_strategy *strategy);
 /** Hamano et al.: after an update, every stepped coordinate keeps a chance to leave its step. */
 void cma_margin(cma_strategy *strategy, const cma_coords *coords);
 
-/* ---- the distributions of choices --------------------------------------------------------------------------------- */
+/* ---- the distributions of choices ---------------------------------------------------------------------------------
+ */
 
 typedef struct cma_choices {
     int count, widest; /* choices; values of the widest */
@@ -114,7 +115,8 @@ void cma_choices_update(cma_choices *choices, int lambda, const int *pick, const
 /** Lean towards the picks of one candidate, as results from elsewhere do. */
 void cma_choices_lean(cma_choices *choices, const int *pick, double by);
 
-/* ---- restarts ----------------------------------------------------------------------------------------------------- */
+/* ---- restarts -----------------------------------------------------------------------------------------------------
+ */
 
 enum { CMA_KEPT = 2048 }; /* generations whose best and median are kept */
 
@@ -126,6 +128,7 @@ typedef struct cma_restart {
     int64_t last_large, small_most;          /* of the last large run; the most that this small one may spend */
     int64_t generations;                     /* of the run at hand */
     int stale;                               /* generations in a row in which nothing new was tried */
+    int level;                               /* generations in a row whose better three quarters were all the same */
     double *best, *median;                   /* of generations: rings of CMA_KEPT */
     double *spare;
 } cma_restart;
@@ -133,13 +136,15 @@ typedef struct cma_restart {
 int cma_restart_init(cma_restart *restart, int lambda, double sigma0);
 void cma_restart_free(cma_restart *restart);
 /** Take down a generation. */
-void cma_restart_note(cma_restart *restart, const cma_strategy *strategy, double best, double median, bool fresh);
+void cma_restart_note(cma_restart *restart, const cma_strategy *strategy, double best, double median, bool fresh,
+                      bool level);
 /** Whether the run is over. */
 bool cma_restart_due(const cma_restart *restart, const cma_strategy *strategy, const cma_coords *coords);
 /** The next run's size and width. */
 void cma_restart_next(cma_restart *restart, cadre_cmaes_restarts kind, base_rng *rng, int *lambda, double *sigma);
 
-/* ---- trials ------------------------------------------------------------------------------------------------------- */
+/* ---- trials -------------------------------------------------------------------------------------------------------
+ */
 
 /* What came of a candidate. Complete ones come before pruned ones, the furthest first, and failed ones are last. */
 typedef struct cma_rank {

@@ -1,8 +1,8 @@
 /*
  * Points and coordinates. A continuous coordinate near a bound is bent: beyond it, it comes back. So every coordinate
  * has a point, nothing is drawn again, and a best value on the bound itself is reached as any other is (the map of
- * Hansen's pycma, BoxConstraintsLinQuadTransformation: quadratic over a twentieth of the range on both sides of a
- * bound, and mirrored beyond). A stepped one goes to the nearest step instead.
+ * Hansen's pycma, BoxConstraintsLinQuadTransformation: quadratic over a share of the range on both sides of a bound,
+ * and mirrored beyond). A stepped one goes to the nearest step instead.
  */
 #include "base/error.h"
 #include "base/mem.h"
@@ -23,10 +23,10 @@ static void describe(const cadre_dim *dim, int d, cma_coord *out)
     }
 }
 
-int cma_coords_init(cma_coords *coords, const cadre_space *space)
+int cma_coords_init(cma_coords *coords, const cadre_space *space, double bent)
 {
     size_t count = (size_t)space->count + 1;
-    *coords = (cma_coords){.space = space};
+    *coords = (cma_coords){.space = space, .bent = bent};
     coords->coord = base_calloc(count, sizeof *coords->coord);
     coords->choice = base_calloc(count, sizeof *coords->choice);
     if (!coords->coord || !coords->choice) {
@@ -55,9 +55,9 @@ void cma_coords_free(cma_coords *coords)
 
 bool cma_coords_stepped(const cma_coord *coord) { return coord->dim->step > 0; }
 
-static double bend(const cma_coord *coord, double g)
+static double bend(const cma_coord *coord, double share, double g)
 {
-    double span = coord->high - coord->low, bent = CMA_BENT * span, from = coord->low - bent,
+    double span = coord->high - coord->low, bent = share * span, from = coord->low - bent,
            period = 2 * (span + 2 * bent);
     if (!isfinite(g))
         return (coord->low + coord->high) / 2;
@@ -70,9 +70,9 @@ static double bend(const cma_coord *coord, double g)
     return left < 2 * bent ? coord->high - left * left / (4 * bent) : from + at;
 }
 
-static double unbend(const cma_coord *coord, double at)
+static double unbend(const cma_coord *coord, double share, double at)
 {
-    double bent = CMA_BENT * (coord->high - coord->low);
+    double bent = share * (coord->high - coord->low);
     if (at < coord->low + bent)
         return coord->low - bent + 2 * sqrt(bent * fmax(at - coord->low, 0));
     return at > coord->high - bent ? coord->high + bent - 2 * sqrt(bent * fmax(coord->high - at, 0)) : at;
@@ -96,8 +96,8 @@ void cma_coords_point(const cma_coords *coords, const double *g, int *pick, doub
         x[d] = space->dims[d].low;
     for (int i = 0; i < coords->n; i++) {
         const cma_coord *coord = &coords->coord[i];
-        x[coord->d] =
-            natural(coord, cma_coords_stepped(coord) ? fmin(fmax(g[i], coord->low), coord->high) : bend(coord, g[i]));
+        x[coord->d] = natural(coord, cma_coords_stepped(coord) ? fmin(fmax(g[i], coord->low), coord->high)
+                                                               : bend(coord, coords->bent, g[i]));
     }
     for (int i = 0; i < coords->choices; i++)
         x[coords->choice[i]] = pick[i];
@@ -117,7 +117,8 @@ void cma_coords_of_point(const cma_coords *coords, const double *x, const double
         if (isnan(value))
             g[i] = otherwise[i];
         else
-            g[i] = cma_coords_stepped(coord) ? coordinate(coord, value) : unbend(coord, coordinate(coord, value));
+            g[i] = cma_coords_stepped(coord) ? coordinate(coord, value)
+                                             : unbend(coord, coords->bent, coordinate(coord, value));
     }
     for (int i = 0; i < coords->choices; i++)
         pick[i] = isnan(x[coords->choice[i]]) ? -1 : (int)x[coords->choice[i]];

@@ -1,8 +1,9 @@
 /*
  * When a run is over, and what comes next. The criteria are those of Hansen, "Benchmarking a BI-Population CMA-ES on
  * the BBOB-2009 Function Testbed", GECCO 2009, section 2; so is BIPOP: runs with generations twice as large as the
- * large one before, and between them, as long as these have spent less, small ones of random size and width. IPOP
- * (Auger and Hansen 2005): the large ones alone.
+ * large one before, and between them, as long as these have spent less, small ones of random size and width. As in
+ * Hansen's pycma, what the first run spent counts as spent by small ones, and a plateau ends a run: two generations in
+ * a row whose better three quarters are all the same. IPOP (Auger and Hansen 2005): the large ones alone.
  */
 #include "base/error.h"
 #include "base/mem.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DOUBLINGS = 9, STALE = 30 };
+enum { DOUBLINGS = 9, STALE = 30, LEVEL = 2 };
 static const double TOLERANCE_X = 1e-12, TOLERANCE_VALUE = 1e-12, WORST_CONDITION = 1e14, WIDEST = 1e3;
 
 int cma_restart_init(cma_restart *restart, int lambda, double sigma)
@@ -31,13 +32,15 @@ void cma_restart_free(cma_restart *restart)
     *restart = (cma_restart){0};
 }
 
-void cma_restart_note(cma_restart *restart, const cma_strategy *strategy, double best, double median, bool fresh)
+void cma_restart_note(cma_restart *restart, const cma_strategy *strategy, double best, double median, bool fresh,
+                      bool level)
 {
     restart->best[restart->generations % CMA_KEPT] = best;
     restart->median[restart->generations % CMA_KEPT] = median;
     restart->generations++;
     restart->spent += strategy->lambda;
     restart->stale = fresh ? 0 : restart->stale + 1;
+    restart->level = level ? restart->level + 1 : 0;
 }
 
 static int ascending(const void *a, const void *b)
@@ -98,7 +101,7 @@ static bool too_narrow(const cma_strategy *strategy, const cma_coords *coords)
 bool cma_restart_due(const cma_restart *restart, const cma_strategy *strategy, const cma_coords *coords)
 {
     double shortest = INFINITY, longest = 0, n = strategy->n;
-    if (!isfinite(strategy->sigma) || restart->stale >= STALE)
+    if (!isfinite(strategy->sigma) || restart->stale >= STALE || restart->level >= LEVEL)
         return true;
     if (n == 0)
         return false;
@@ -118,14 +121,14 @@ bool cma_restart_due(const cma_restart *restart, const cma_strategy *strategy, c
 void cma_restart_next(cma_restart *restart, cadre_cmaes_restarts kind, base_rng *rng, int *lambda, double *sigma)
 {
     double u = base_rng_uniform(rng), v = base_rng_uniform(rng);
-    if (restart->small)
+    if (restart->small || restart->doublings == 0)
         restart->spent_small += restart->spent;
     else {
         restart->spent_large += restart->spent;
         restart->last_large = restart->spent;
     }
     restart->spent = restart->generations = 0;
-    restart->stale = 0;
+    restart->stale = restart->level = 0;
     restart->small = kind == CADRE_CMAES_BIPOP && restart->doublings > 0 && restart->spent_small < restart->spent_large;
     *lambda = restart->lambda0;
     *sigma = restart->sigma0;
