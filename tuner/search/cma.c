@@ -30,8 +30,8 @@
  *
  * Candidates of equal rank share their weights evenly; on a plateau a run with restarts is over (cma_restart.c), and
  * without them the distribution widens where half of a generation is equally good. On BBOB's step ellipsoid (f7, 16
- * instances, 1,000 d evaluations) that reaches 0.96, 0.91 and 0.50 of the targets in 5, 10 and 20 dimensions; without
- * the sharing 1.00, 0.82 and 0.50, and widening instead of restarting 1.00, 0.77 and 0.32.
+ * instances, 1,000 d evaluations) that reaches 1.00, 0.95 and 0.52 of the targets in 5, 10 and 20 dimensions; without
+ * the sharing 1.00, 0.85 and 0.44, and widening instead of restarting 1.00, 0.91 and 0.31.
  *
  * A warm start is narrower: the paper's 0.1 around a single good result, but 0.025 around four or more, which show by
  * themselves how far they spread. After 100 trials of TPE on BBOB (48 runs each in 3, 5 and 10 dimensions) the
