@@ -569,22 +569,38 @@ static int die_at_report_40(const cadre_config *config, int64_t trial, int64_t r
     return simulate(config, trial, report, value, seconds, NULL);
 }
 
+/* Under every scheduler, the pausing ones among them, and models that learn from reports: what comes after a kill is what would have come. */
 static void a_killed_simulation(void **state)
 {
     (void)state;
-    int left = 40;
-    cadre_tuner tuner = {.sim = simulate, .num_samples = 10, .seed = 4};
-    assert_int_equal(fit("calm", tuner, NULL), CADRE_OK);
-    char *calm = strdup(trials_of("calm"));
-    tuner.sim = die_at_report_40;
-    tuner.sim_user = &left;
-    assert_true(WIFSIGNALED(fit_for("rough", tuner, -1, 0)));
-    tuner.sim = simulate;
-    tuner.sim_user = NULL;
-    tuner.resume = CADRE_TUNE_RESUME;
-    assert_int_equal(fit("rough", tuner, NULL), CADRE_OK);
-    assert_string_equal(trials_of("rough"), calm);
-    free(calm);
+    static const cadre_asha_options stopping = {.max_t = 9, .reduction_factor = 3}, delayed = {.max_t = 9, .reduction_factor = 3, .promotion = true, .delayed = true};
+    static const cadre_hyperband_options bands = {.max_t = 9}, paused_bands = {.max_t = 9, .promotion = true, .delayed = true};
+    static const cadre_percentile_options quarter = {.percentile = 25, .n_startup_trials = 3};
+    const cadre_scheduler schedulers[] = {{0},
+                                          {&cadre_scheduler_asha, &stopping},
+                                          {&cadre_scheduler_asha, &delayed},
+                                          {&cadre_scheduler_hyperband, &bands},
+                                          {&cadre_scheduler_hyperband, &paused_bands},
+                                          {&cadre_scheduler_percentile, &quarter},
+                                          {&cadre_scheduler_median, NULL}};
+    for (int i = 0; i < 7; i++) {
+        int left = 40;
+        char calm[8], rough[8];
+        snprintf(calm, sizeof calm, "calm%d", i);
+        snprintf(rough, sizeof rough, "rough%d", i);
+        cadre_tuner tuner = {.sim = simulate, .num_samples = i ? 25 : 10, .seed = 4, .scheduler = schedulers[i], .search = {.name = i % 2 ? "bohb" : "gp"}};
+        assert_int_equal(fit(calm, tuner, NULL), CADRE_OK);
+        char *trials = strdup(trials_of(calm));
+        tuner.sim = die_at_report_40;
+        tuner.sim_user = &left;
+        assert_true(WIFSIGNALED(fit_for(rough, tuner, -1, 0)));
+        tuner.sim = simulate;
+        tuner.sim_user = NULL;
+        tuner.resume = CADRE_TUNE_RESUME;
+        assert_int_equal(fit(rough, tuner, NULL), CADRE_OK);
+        assert_string_equal(trials_of(rough), trials);
+        free(trials);
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, remove_folder)
