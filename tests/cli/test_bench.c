@@ -1,37 +1,13 @@
 /* `cadre bench collectives`: the rows it prints, that results are checked, and what it says when something is wrong. */
+#include "shell.h"
+
 #include <jansson.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
-#include <cmocka.h>
-
-static char output[1 << 16];
-
-static int run(const char *before, const char *arguments)
-{
-    char command[1024];
-    snprintf(command, sizeof command, "%s '%s' bench %s 2>&1", before, getenv("CADRE_CLI"), arguments);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    size_t length = fread(output, 1, sizeof output - 1, pipe);
-    output[length] = '\0';
-    int status = pclose(pipe);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-static void expect(const char *words)
-{
-    if (!strstr(output, words))
-        fail_msg("\"%s\" is not in:\n%s", words, output);
-}
+static int bench(const char *before, const char *arguments) { return run("%s cadre bench %s", before, arguments); }
 
 /* Every line is an object that is well-formed and right; answers how many there are. */
 static int check_rows(const char *backend, int ranks)
@@ -68,7 +44,7 @@ static int check_rows(const char *backend, int ranks)
 static void test_rows(void **state)
 {
     (void)state;
-    assert_int_equal(run("", "collectives --op all_reduce --backend shm --ranks 2 -b 4K -e 1M -f 4 --json -n 3"), 0);
+    assert_int_equal(bench("", "collectives --op all_reduce --backend shm --ranks 2 -b 4K -e 1M -f 4 --json -n 3"), 0);
     assert_int_equal(check_rows("shm", 2), 5);
     static const char *const types[] = {"float32", "float64", "bfloat16", "int32", "int64"};
     static const char *const ops[] = {"sum", "mean", "min", "max", "product"};
@@ -77,22 +53,22 @@ static void test_rows(void **state)
         snprintf(arguments, sizeof arguments,
                  "collectives --op=all --ranks=3 -b 1 -e 70001 -f 70001 --json -n 2 -w 0 --type %s --reduce %s%s",
                  types[i], ops[i], i % 2 ? " --unregistered" : "");
-        assert_int_equal(run("", arguments), 0);
+        assert_int_equal(bench("", arguments), 0);
         assert_int_equal(check_rows("shm", 3), 4 * 2 + 1);
     }
     char nccl[600];
     snprintf(nccl, sizeof nccl, "CADRE_NCCL='%s' CADRE_CUDART='%s'", getenv("CADRE_NCCL_DOUBLE"),
              getenv("CADRE_NCCL_DOUBLE"));
-    assert_int_equal(run(nccl, "collectives --backend nccl --op all -b 4K -e 64K -f 16 --json -n 2"), 0);
+    assert_int_equal(bench(nccl, "collectives --backend nccl --op all -b 4K -e 64K -f 16 --json -n 2"), 0);
     assert_int_equal(check_rows("nccl", 2), 4 * 2 + 1);
-    assert_int_equal(run("", "collectives --ranks 1 -b 4K -e 4K --json -n 2"), 0);
+    assert_int_equal(bench("", "collectives --ranks 1 -b 4K -e 4K --json -n 2"), 0);
     assert_int_equal(check_rows("self", 1), 1);
 }
 
 static void test_table(void **state)
 {
     (void)state;
-    assert_int_equal(run("", "collectives -b 64K -e 64K -n 3"), 0);
+    assert_int_equal(bench("", "collectives -b 64K -e 64K -n 3"), 0);
     expect("size        count      type    redop       operation         time     algbw     busbw    wrong");
     expect("65536        16384   float32      sum      all_reduce");
 }
@@ -129,16 +105,16 @@ static void test_errors(void **state)
                                         "collectives --timeout 0",
                                         "collectives --nonsense"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        if (run("", wrong[i]) != 2 || lines() != 1)
+        if (bench("", wrong[i]) != 2 || lines() != 1)
             fail_msg("%s: %s", wrong[i], output);
     }
-    assert_int_equal(run("", "collectives --backend nonsense"), 1);
+    assert_int_equal(bench("", "collectives --backend nonsense"), 1);
     assert_int_equal(lines(), 1);
     expect("there is no backend 'nonsense'");
-    assert_int_equal(run("", "collectives --backend self"), 1);
+    assert_int_equal(bench("", "collectives --backend self"), 1);
     assert_int_equal(lines(), 1);
     expect("self is for one rank");
-    assert_int_equal(run("", "collectives -b 4K -e 16T"), 1);
+    assert_int_equal(bench("", "collectives -b 4K -e 16T"), 1);
     assert_int_equal(lines(), 1);
     expect("bytes of shared memory");
 }
@@ -147,10 +123,10 @@ static void test_errors(void **state)
 static void test_lost_rank(void **state)
 {
     (void)state;
-    assert_int_equal(run("CADRE_FAULT=collective:9:kill@1", "collectives --ranks 3 -b 64K -e 64K --json"), 1);
+    assert_int_equal(bench("CADRE_FAULT=collective:9:kill@1", "collectives --ranks 3 -b 64K -e 64K --json"), 1);
     assert_int_equal(lines(), 1);
     expect("rank 1 was killed by signal 9");
-    assert_int_equal(run("CADRE_FAULT=collective:9:exit@1", "collectives --ranks 3 -b 64K -e 64K --json"), 1);
+    assert_int_equal(bench("CADRE_FAULT=collective:9:exit@1", "collectives --ranks 3 -b 64K -e 64K --json"), 1);
     assert_int_equal(lines(), 1);
     expect("rank 1 (pid ");
 }

@@ -1,4 +1,5 @@
 /* The command line as a script sees it: what it prints, and its exit codes. */
+#include "shell.h"
 #include "tests/tracking/helpers.h"
 
 #include "base/io.h"
@@ -12,21 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char output[1 << 16]; /* of the last call, stderr too */
-static char storage[400];
-
-static int run(const char *arguments)
-{
-    char command[2048];
-    snprintf(command, sizeof command, "cd '%s' && '%s' %s 2>&1", storage, getenv("CADRE_CLI"), arguments);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    size_t length = fread(output, 1, sizeof output - 1, pipe);
-    output[length] = '\0';
-    int status = pclose(pipe);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
+static int cadre(const char *arguments) { return run("cadre %s", arguments); }
 
 static int lines(void)
 {
@@ -36,12 +23,6 @@ static int lines(void)
     return count;
 }
 
-static void expect(const char *words)
-{
-    if (!strstr(output, words))
-        fail_msg("\"%s\" is not in:\n%s", words, output);
-}
-
 static tracking_store *store;
 
 static int setup(void **state)
@@ -49,9 +30,9 @@ static int setup(void **state)
     (void)state;
     int64_t experiment, trial;
     const tracking_param params[] = {{"lr", NULL, 0, "0.1"}, {"optimizer", NULL, 0, "\"adam\""}};
-    snprintf(storage, sizeof storage, "%s", helpers_directory());
+    snprintf(place, sizeof place, "%s", helpers_directory());
     char path[500];
-    snprintf(path, sizeof path, "%s/runs/first/cadre.db", storage);
+    snprintf(path, sizeof path, "%s/runs/first/cadre.db", place);
     assert_ok(tracking_open(path, &store));
     assert_ok(tracking_experiment(store, "first", "loss", TRACKING_MINIMIZE, &experiment));
     assert_ok(tracking_trial_add(store, experiment, params, 2, 0, &trial, NULL));
@@ -85,12 +66,12 @@ static int teardown(void **state)
 static void test_usage(void **state)
 {
     (void)state;
-    assert_int_equal(run(""), 2);
-    assert_int_equal(run("--help"), 0);
+    assert_int_equal(cadre(""), 2);
+    assert_int_equal(cadre("--help"), 0);
     expect("usage: cadre COMMAND");
-    assert_int_equal(run("--version"), 0);
+    assert_int_equal(cadre("--version"), 0);
     expect("cadre 0.");
-    assert_int_equal(run("show --help"), 0);
+    assert_int_equal(cadre("show --help"), 0);
     expect("--events");
     const char *const wrong[] = {"nonsense",
                                  "--nonsense",
@@ -103,27 +84,27 @@ static void test_usage(void **state)
                                  "show --json=1 first",
                                  "info x"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        assert_int_equal(run(wrong[i]), 2);
+        assert_int_equal(cadre(wrong[i]), 2);
         assert_int_equal(lines(), 1);
     }
     const char *const missing[] = {"ls nowhere",       "show second",
                                    "show runs/second", "show second --storage elsewhere",
                                    "show ''",          "show first --trial 3"};
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
-        assert_int_equal(run(missing[i]), 1);
+        assert_int_equal(cadre(missing[i]), 1);
         assert_int_equal(lines(), 1);
     }
-    run("show second --storage elsewhere");
+    cadre("show second --storage elsewhere");
     expect("elsewhere/second/cadre.db");
 }
 
 static void test_ls(void **state)
 {
     (void)state;
-    assert_int_equal(run("ls"), 0);
+    assert_int_equal(cadre("ls"), 0);
     assert_int_equal(lines(), 2);
     expect("first\trunning\t1\t0\t0\t0\tloss\t0.0909091\t20");
-    assert_int_equal(run("ls --json"), 0);
+    assert_int_equal(cadre("ls --json"), 0);
     json_t *list = json_loads(output, 0, NULL);
     assert_int_equal(json_array_size(list), 1);
     const json_t *first = json_array_get(list, 0);
@@ -133,18 +114,18 @@ static void test_ls(void **state)
     json_decref(list);
     tracking_close(store);
     store = NULL;
-    assert_int_equal(run("ls runs/first"), 0);
+    assert_int_equal(cadre("ls runs/first"), 0);
     expect("first\tinterrupted\t1");
     /* One damaged store is said and does not hide the others. */
     char path[500];
-    snprintf(path, sizeof path, "%s/runs/broken", storage);
+    snprintf(path, sizeof path, "%s/runs/broken", place);
     assert_ok(base_mkdirs(path, 0700));
-    snprintf(path, sizeof path, "%s/runs/broken/cadre.db", storage);
+    snprintf(path, sizeof path, "%s/runs/broken/cadre.db", place);
     assert_ok(base_write_file(path, "nonsense", 8));
-    assert_int_equal(run("ls"), 1);
+    assert_int_equal(cadre("ls"), 1);
     expect("runs/broken/cadre.db");
     expect("first\tinterrupted");
-    assert_int_equal(run("show broken"), 1);
+    assert_int_equal(cadre("show broken"), 1);
     assert_int_equal(lines(), 1);
 }
 
@@ -154,7 +135,7 @@ static void test_show(void **state)
     const char *const names[] = {"show first", "show runs/first", "show runs/first/cadre.db",
                                  "show first --storage=runs"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        assert_int_equal(run(names[i]), 0);
+        assert_int_equal(cadre(names[i]), 0);
         expect("running: pid ");
         expect("optimizer\t\"adam\"\n");
         expect("killed: rank 1 on node7, signal 9: out of memory");
@@ -164,11 +145,11 @@ static void test_show(void **state)
         expect("trial-0/checkpoint-2\t0\t2\t0\t5\t0.5\t-\t-\tlast\n");
         assert_null(strstr(output, "restart"));
     }
-    assert_int_equal(run("show first --all --events"), 0);
+    assert_int_equal(cadre("show first --all --events"), 0);
     expect("\n1\t100\t1\t0.0625\n");
     expect("\trestart\t{\"after\": 12}\n");
     expect("\t-\tstop\t\n");
-    assert_int_equal(run("show first --last 1"), 0);
+    assert_int_equal(cadre("show first --last 1"), 0);
     expect("the last 1 of 12 reports");
     assert_null(strstr(output, "\n11\t"));
 }
@@ -176,7 +157,7 @@ static void test_show(void **state)
 static void test_show_json(void **state)
 {
     (void)state;
-    assert_int_equal(run("show first --json --events"), 0);
+    assert_int_equal(cadre("show first --json --events"), 0);
     json_t *object = json_loads(output, 0, NULL);
     assert_non_null(object);
     const json_t *trial = json_array_get(json_object_get(object, "trials"), 0);
@@ -191,7 +172,7 @@ static void test_show_json(void **state)
     assert_true(json_is_true(json_object_get(json_array_get(json_object_get(trial, "checkpoints"), 1), "best")));
     assert_int_equal(json_array_size(json_object_get(object, "events")), 2);
     json_decref(object);
-    assert_int_equal(run("show first --json --last 2"), 0);
+    assert_int_equal(cadre("show first --json --last 2"), 0);
     object = json_loads(output, 0, NULL);
     trial = json_array_get(json_object_get(object, "trials"), 0);
     assert_int_equal(json_array_size(json_object_get(trial, "metrics")), 2);
@@ -209,17 +190,17 @@ static void test_several(void **state)
     assert_ok(tracking_trial_finish(store, trial, TRACKING_COMPLETE, true, 0.125, ""));
     assert_ok(tracking_experiment(store, "second", NULL, TRACKING_MINIMIZE, &experiment));
     assert_ok(tracking_commit(store, true));
-    assert_int_equal(run("show first"), 0);
+    assert_int_equal(cadre("show first"), 0);
     expect("\n0\trunning\t-\t12\t2\t");
     expect("\n1\tcomplete\t0.125\t0\t0\t");
     expect("lr=0.2");
     expect("best 0.125 (trial 1)");
     assert_null(strstr(output, "experiment second"));
-    assert_int_equal(run("show runs/first"), 0);
+    assert_int_equal(cadre("show runs/first"), 0);
     expect("experiment second");
-    assert_int_equal(run("show first --trial 1"), 0);
+    assert_int_equal(cadre("show first --trial 1"), 0);
     expect("trial 1: complete, value 0.125");
-    assert_int_equal(run("show runs/first --json"), 0);
+    assert_int_equal(cadre("show runs/first --json"), 0);
     json_t *both = json_loads(output, 0, NULL);
     assert_int_equal(json_array_size(both), 2);
     json_decref(both);
@@ -228,10 +209,10 @@ static void test_several(void **state)
 static void test_info(void **state)
 {
     (void)state;
-    assert_int_equal(run("info"), 0);
+    assert_int_equal(cadre("info"), 0);
     expect("cores\t");
     expect("self\tworks");
-    assert_int_equal(run("info --json"), 0);
+    assert_int_equal(cadre("info --json"), 0);
     json_t *object = json_loads(output, 0, NULL);
     assert_true(json_integer_value(json_object_get(json_object_get(object, "machine"), "cores_usable")) > 0);
     assert_true(json_array_size(json_object_get(object, "backends")) > 0);
@@ -244,15 +225,15 @@ static void test_full_output(void **state)
     (void)state;
     if (access("/dev/full", W_OK) != 0)
         skip();
-    assert_int_equal(run("show first > /dev/full"), 1);
+    assert_int_equal(cadre("show first > /dev/full"), 1);
 }
 
 static void put_log(int rank, const char *text)
 {
     char path[600];
-    snprintf(path, sizeof path, "%s/runs/first/trial-00000", storage);
+    snprintf(path, sizeof path, "%s/runs/first/trial-00000", place);
     assert_ok(base_mkdirs(path, 0700));
-    snprintf(path, sizeof path, "%s/runs/first/trial-00000/rank%d.log", storage, rank);
+    snprintf(path, sizeof path, "%s/runs/first/trial-00000/rank%d.log", place, rank);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     fputs(text, file);
@@ -262,40 +243,40 @@ static void put_log(int rank, const char *text)
 static void logs(void **state)
 {
     (void)state;
-    assert_int_equal(run("logs first"), 1);
+    assert_int_equal(cadre("logs first"), 1);
     expect("trial 0 has no logs");
     put_log(0, "zero\n");
     put_log(1, "one\ntwo\n\nthree\n---- attempt 1 ----\nfour\nno end");
-    assert_int_equal(run("logs first"), 0);
+    assert_int_equal(cadre("logs first"), 0);
     assert_string_equal(output, "rank 0: zero\nrank 1: one\nrank 1: two\nrank 1: \nrank 1: three\nrank 1: ---- attempt 1 ----\nrank 1: four\nrank 1: no end\n");
-    assert_int_equal(run("logs first --rank 1 --last 2"), 0);
+    assert_int_equal(cadre("logs first --rank 1 --last 2"), 0);
     assert_string_equal(output, "four\nno end\n");
-    assert_int_equal(run("logs first --rank 0 --last 99"), 0);
+    assert_int_equal(cadre("logs first --rank 0 --last 99"), 0);
     assert_string_equal(output, "zero\n");
-    assert_int_equal(run("logs first --rank 2"), 1);
+    assert_int_equal(cadre("logs first --rank 2"), 1);
     expect("cadre: trial 0 has no log of rank 2\n");
-    assert_int_equal(run("logs first --trial 7"), 1);
+    assert_int_equal(cadre("logs first --trial 7"), 1);
     expect("has no trial 7: the newest is 0");
-    assert_int_equal(run("logs first --rank x"), 2);
-    assert_int_equal(run("logs"), 2);
+    assert_int_equal(cadre("logs first --rank x"), 2);
+    assert_int_equal(cadre("logs"), 2);
     /* What the attempt that was killed printed last stands in `show`. */
-    assert_int_equal(run("show first"), 0);
+    assert_int_equal(cadre("show first"), 0);
     expect("rank1.log:\n    one\n    two\n    \n    three\n");
     assert_null(strstr(output, "four"));
     /* Followed until the run ends: the writer lets go of its lock while more is being printed. */
     char command[1400];
-    snprintf(command, sizeof command, "cd '%s' && '%s' logs first --rank 0 -f >followed & sleep 0.5; echo more >>'%s/runs/first/trial-00000/rank0.log'; sleep 0.5", storage,
-             getenv("CADRE_CLI"), storage);
+    snprintf(command, sizeof command, "cd '%s' && '%s' logs first --rank 0 -f >followed & sleep 0.5; echo more >>'%s/runs/first/trial-00000/rank0.log'; sleep 0.5", place,
+             getenv("CADRE_CLI"), place);
     assert_int_equal(system(command), 0);
     tracking_close(store);
     store = NULL;
-    snprintf(command, sizeof command, "cd '%s' && for i in 1 2 3 4 5 6 7 8 9 10; do grep -q more followed && break; sleep 0.2; done; cat followed", storage);
+    snprintf(command, sizeof command, "cd '%s' && for i in 1 2 3 4 5 6 7 8 9 10; do grep -q more followed && break; sleep 0.2; done; cat followed", place);
     FILE *pipe = popen(command, "r");
     size_t length = fread(output, 1, sizeof output - 1, pipe);
     output[length] = '\0';
     pclose(pipe);
     assert_string_equal(output, "zero\nmore\n");
-    assert_int_equal(run("logs first --rank 0 -f"), 0); /* ended already: it does not wait */
+    assert_int_equal(cadre("logs first --rank 0 -f"), 0); /* ended already: it does not wait */
 }
 
 int main(void)

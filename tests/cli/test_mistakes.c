@@ -1,4 +1,5 @@
 /* Mistakes of every kind: each is one line on stderr that names the place, an exit code, and nothing on disk. */
+#include "shell.h"
 #include "tests/tracking/helpers.h"
 
 #include "base/io.h"
@@ -10,35 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char output[1 << 16]; /* of the last call, stderr too */
-static char place[400];
-
-/* A command line in the test's directory, with `cadre` on its path; the exit code. */
-static int run(const char *line)
-{
-    char command[4096];
-    snprintf(command, sizeof command, "cd '%s' && PATH=\"$(dirname '%s'):$PATH\" && { %s\n} 2>&1", place, getenv("CADRE_CLI"), line);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    size_t length = fread(output, 1, sizeof output - 1, pipe);
-    output[length] = '\0';
-    int status = pclose(pipe);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
 static bool one_line(void)
 {
     const char *end = strchr(output, '\n');
     return strncmp(output, "cadre", 5) == 0 && end && !end[1];
-}
-
-static void write_file(const char *name, const char *text, mode_t mode)
-{
-    char path[500];
-    snprintf(path, sizeof path, "%s/%s", place, name);
-    assert_ok(base_write_file(path, text, strlen(text)));
-    assert_int_equal(chmod(path, mode), 0);
 }
 
 #define SWEEP "metric: loss\nmode: min\ncommand: [./ok]\nparams:\n  x: uniform(0, 1)\n"
@@ -173,7 +149,7 @@ static void test_mistakes(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
-        int code = run(mistakes[i].line);
+        int code = run("%s", mistakes[i].line);
         if (code != mistakes[i].code)
             fail_msg("%s\nexits with %d:\n%s", mistakes[i].line, code, output);
         if (mistakes[i].message && (!one_line() || !strstr(output, mistakes[i].message)))
@@ -222,7 +198,7 @@ static void test_help(void **state)
     for (size_t i = 0; i < 2; i++) {
         char line[200], names[1000];
         snprintf(line, sizeof line, "cadre tune sweep.yaml --%s '?'", kinds[i]);
-        assert_int_equal(run(line), 2);
+        assert_int_equal(run("%s", line), 2);
         const char *list = strstr(output, "; there are ");
         assert_non_null(list);
         snprintf(names, sizeof names, "%.900s", list + strlen("; there are "));

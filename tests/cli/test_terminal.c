@@ -1,4 +1,5 @@
 /* `cadre tune` on a terminal: the live table in a narrow window, Ctrl-C once and twice. */
+#include "shell.h"
 #include "tests/tracking/helpers.h"
 
 #include "base/io.h"
@@ -12,23 +13,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char place[400], screen[1 << 18];
+static char screen[1 << 18];
 static size_t length;
-
-static void script(const char *name, const char *text)
-{
-    char path[500];
-    snprintf(path, sizeof path, "%s/%s", place, name);
-    assert_ok(base_write_file(path, text, strlen(text)));
-    assert_int_equal(chmod(path, 0700), 0);
-}
 
 static int setup(void **state)
 {
     (void)state;
     snprintf(place, sizeof place, "%s", helpers_directory());
-    script("slow", "#!/bin/sh\nfor i in 1 2 3 4 5 6; do cadre report loss=$i || exit 0; sleep 0.2; done\n");
-    script("deaf", "#!/bin/sh\ntrap '' INT TERM USR1\nwhile :; do cadre report loss=1; sleep 0.1; done\n");
+    script("slow", "for i in 1 2 3 4 5 6; do cadre report loss=$i || exit 0; sleep 0.2; done\n");
+    script("deaf", "trap '' INT TERM USR1\nwhile :; do cadre report loss=1; sleep 0.1; done\n");
     length = 0;
     screen[0] = '\0';
     setenv("TERM", "xterm", 1);

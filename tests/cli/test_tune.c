@@ -1,4 +1,5 @@
 /* `cadre tune` and its kin end to end, over programs that are a few lines of shell. */
+#include "shell.h"
 #include "tests/tracking/helpers.h"
 
 #include "base/buffer.h"
@@ -14,59 +15,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char output[1 << 16]; /* of the last call, stderr too */
-static char place[400];
-
-static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-/* A command line in the test's directory, with `cadre` on its path; the exit code. */
-static int run(const char *fmt, ...)
-{
-    char words[2048], command[4096];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(words, sizeof words, fmt, args);
-    va_end(args);
-    snprintf(command, sizeof command, "cd '%s' && PATH=\"$(dirname '%s'):$PATH\" && { %s\n} 2>&1", place, getenv("CADRE_CLI"), words);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    size_t length = fread(output, 1, sizeof output - 1, pipe);
-    output[length] = '\0';
-    int status = pclose(pipe);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-#define RUNS(code, ...)                                                                                                \
-    do {                                                                                                               \
-        int code_ = run(__VA_ARGS__);                                                                                  \
-        if (code_ != (code))                                                                                           \
-            fail_msg("exit code %d:\n%s", code_, output);                                                              \
-    } while (0)
-
-static void expect(const char *words)
-{
-    if (!strstr(output, words))
-        fail_msg("\"%s\" is not in:\n%s", words, output);
-}
-
-static int count(const char *words)
-{
-    int found = 0;
-    for (const char *at = output; (at = strstr(at, words)); at++)
-        found++;
-    return found;
-}
-
-static void script(const char *name, const char *text)
-{
-    char path[500], whole[4096];
-    snprintf(path, sizeof path, "%s/%s", place, name);
-    snprintf(whole, sizeof whole, "#!/bin/sh\n%s", text);
-    assert_ok(base_write_file(path, whole, strlen(whole)));
-    assert_int_equal(chmod(path, 0700), 0);
-}
 
 static int setup(void **state)
 {
