@@ -11,25 +11,12 @@
 #include "cadre/ddp.h"
 #include "options.h"
 #include "resnet.h"
+#include "try.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Leave the function with a status; libtorch's own words become ours. */
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((status = (call)) < 0)                                                                                     \
-            goto done;                                                                                                 \
-    } while (0)
-#define TRY_TORCH(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CT_OK) {                                                                                         \
-            status = cadre_fail(CADRE_ETORCH, "%s", ct_error_message());                                               \
-            goto done;                                                                                                 \
-        }                                                                                                              \
-    } while (0)
 
 /* What main() prepares: forked workers inherit it. */
 struct program {

@@ -10,24 +10,12 @@
 #include "cadre/cadre.h"
 #include "ctorch.h"
 #include "resnet.h"
+#include "try.h"
 
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((status = (call)) < 0)                                                                                     \
-            goto done;                                                                                                 \
-    } while (0)
-#define TRY_TORCH(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CT_OK) {                                                                                         \
-            status = cadre_fail(CADRE_ETORCH, "%s", ct_error_message());                                               \
-            goto done;                                                                                                 \
-        }                                                                                                              \
-    } while (0)
 
 struct options {
     const char *data, *storage, *name;

@@ -24,6 +24,7 @@
 #include "cadre/cadre.h"
 #include "cadre/ddp.h"
 #include "examples/resnet.h"
+#include "examples/try.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -57,19 +58,6 @@ struct training {
     int64_t steps;
     int saved; /* checkpoints */
 };
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((status = (call)) < 0)                                                                                     \
-            goto done;                                                                                                 \
-    } while (0)
-#define TRY_TORCH(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CT_OK) {                                                                                         \
-            status = cadre_fail(CADRE_ETORCH, "%s", ct_error_message());                                               \
-            goto done;                                                                                                 \
-        }                                                                                                              \
-    } while (0)
 
 static double now(void)
 {

@@ -9,6 +9,7 @@
 #include "cadre/cadre.h"
 #include "cadre/ddp.h"
 #include "examples/resnet.h"
+#include "examples/try.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,19 +34,6 @@ struct training {
     ct_tensor *images[BATCHES], *labels[BATCHES];
     int64_t steps;
 };
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((status = (call)) < 0)                                                                                     \
-            goto done;                                                                                                 \
-    } while (0)
-#define TRY_TORCH(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CT_OK) {                                                                                         \
-            status = cadre_fail(CADRE_ETORCH, "%s", ct_error_message());                                               \
-            goto done;                                                                                                 \
-        }                                                                                                              \
-    } while (0)
 
 static double read_clock(clockid_t clock)
 {

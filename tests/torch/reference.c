@@ -6,6 +6,7 @@
 #include "cadre/cadre.h"
 #include "cadre/ddp.h"
 #include "examples/resnet.h"
+#include "examples/try.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,19 +21,6 @@ struct plan {
     int steps;
     double clip;
 };
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((status = (call)) < 0)                                                                                     \
-            goto done;                                                                                                 \
-    } while (0)
-#define TRY_TORCH(call)                                                                                                \
-    do {                                                                                                               \
-        if ((call) != CT_OK) {                                                                                         \
-            status = cadre_fail(CADRE_ETORCH, "%s", ct_error_message());                                               \
-            goto done;                                                                                                 \
-        }                                                                                                              \
-    } while (0)
 
 static int append(const struct plan *plan, const char *what, int rank, const double *values, size_t count)
 {
