@@ -46,10 +46,20 @@ static int attempt_of(const char *line)
     return sscanf(line, GROUP_LOG_MARK "%n", &attempt, &end) == 1 && end > 0 && line[end] == '\0' ? attempt : -1;
 }
 
+/* As a terminal would be left by it: of a progress bar the last state, and nothing that moves the cursor. */
 static void print_ring(char *const *ring, int64_t seen, int lines)
 {
-    for (int64_t i = seen > lines ? seen - lines : 0; i < seen; i++)
-        printf("    %.300s\n", ring[i % lines]);
+    for (int64_t i = seen > lines ? seen - lines : 0; i < seen; i++) {
+        char *line = ring[i % lines], *back;
+        for (size_t end = strlen(line); end > 0 && line[end - 1] == '\r'; end--)
+            line[end - 1] = '\0';
+        if ((back = strrchr(line, '\r')))
+            line = back + 1;
+        for (char *at = line; *at; at++)
+            if ((unsigned char)*at < 0x20 && *at != '\t')
+                *at = '?';
+        printf("    %.300s\n", line);
+    }
 }
 
 void cli_log_tail(const char *path, int64_t trial_number, int rank, int attempt, int lines)

@@ -113,7 +113,7 @@ bool tracking_lock_held(const char *path, char *owner, size_t nbytes)
     int length = snprintf(lock_path, sizeof lock_path, "%s.lock", path);
     if (length < 0 || (size_t)length >= sizeof lock_path)
         return false;
-    int fd = open(lock_path, O_RDONLY | O_CLOEXEC);
+    int fd = open(lock_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* somebody may have put a pipe there */
     if (fd < 0)
         return false;
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

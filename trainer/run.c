@@ -56,6 +56,8 @@ static int make_directory(const char *storage, const char *name, char **director
     int status = base_mkdirs(given, 0700);
     if (status == CADRE_OK)
         status = base_private_directory(given);
+    if (status == CADRE_OK && base_private_parent(storage) != CADRE_OK) /* a directory that people share: said, not refused */
+        base_log(CADRE_LOG_WARN, "trainer", "run.storage \"%s\": %s", storage, cadre_error_message());
     if (status == CADRE_OK) {
         full = realpath(given, NULL);
         if (!full)

@@ -351,7 +351,7 @@ static void test_errored(void **state)
 {
     (void)state;
     script("flaky", "at=$(cat $CADRE_CHECKPOINT_DIR/at 2>/dev/null || echo 0)\necho start $at\n"
-                    "while [ $at -lt 4 ]; do at=$((at + 1)); [ $at -ne 3 ] || [ -e mended ] || exit 9\n"
+                    "while [ $at -lt 4 ]; do at=$((at + 1)); [ $at -ne 3 ] || [ -e mended ] || { printf 'a 1\\rb 2\\033[2J\\r\\n'; exit 9; }\n"
                     "echo $at > $CADRE_CHECKPOINT_DIR/at; cadre report loss=$2 --checkpoint || exit 0; done\n");
 #define FLAKY "-n 2 --metric loss --min -j 1 --seed 1 -- ./flaky --lr '~uniform(0, 1)'"
     RUNS(3, "cadre tune --name from " FLAKY);
@@ -359,6 +359,7 @@ static void test_errored(void **state)
     RUNS(0, "cadre show from --trial 0");
     expect("failed: rank 0 on ");
     expect(", exit code 9: rank 0: the command exited with code 9");
+    expect("    b 2?[2J\n"); /* nothing that a terminal would obey */
     RUNS(3, "cadre resume from --errored");
     expect("4 trials in");
     RUNS(3, "cadre resume from --errored --junit red.xml");

@@ -74,7 +74,7 @@ static void by_mpirun(void **state)
 static void many_changes(void **state)
 {
     (void)state;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 3; i++) {
         char name[32], words[300];
         snprintf(name, sizeof name, "many%d", i);
         snprintf(words, sizeof words, "workers=4 least=1 regrow=0.0%d failures=-1 every=1 epochs=4 act=cover sleep_us=4000 fault=step:%d:kill@%d", i + 4, 4 + 3 * i, i % 3);

@@ -462,6 +462,12 @@ static void another_directory(void **state)
     assert_int_equal(symlink(in_scratch("elsewhere"), in_scratch("runs/own-link")), 0);
     job_expect("own-link", "workers=1", "OK"); /* people do that, for a larger disk */
     assert_true(file_exists(in_scratch("elsewhere/cadre.db")));
+    assert_int_equal(mkdir(in_scratch("shared"), 0700), 0);
+    assert_int_equal(chmod(in_scratch("shared"), 0777), 0);
+    char words[1100];
+    snprintf(words, sizeof words, "workers=1 storage=%s", in_scratch("shared"));
+    assert_int_equal(job_run("in-shared", words), 0); /* people share such directories: it is said */
+    assert_non_null(strstr(job_output("in-shared"), "others may exchange what is made in"));
     if (geteuid() != 0)
         return;
     assert_int_equal(mkdir(in_scratch("runs/theirs"), 0755), 0);
@@ -489,12 +495,12 @@ static void another_directory(void **state)
 static void modes(void **state)
 {
     (void)state;
-    static const char *const words[] = {"workers=2 every=2", "launcher=inproc every=2", "workers=2 every=2 thread=1"};
+    static const char *const words[] = {"workers=2 every=2", "launcher=inproc every=2", "workers=2 every=2 thread=1", "launcher=mpirun every=2", "attached=2 every=2"};
     mode_t was = umask(0);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 5; i++) {
         char name[32];
         snprintf(name, sizeof name, "modes%d", i);
-        job_expect(name, words[i], "OK");
+        assert_int_equal(job_run(name, words[i]), 0);
         char command[1200];
         snprintf(command, sizeof command, "find %s -perm /077 ! -type l > %s", in_scratch("runs/%s", name), in_scratch("found"));
         assert_int_equal(system(command), 0);

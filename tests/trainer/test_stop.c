@@ -85,12 +85,16 @@ static void at_all_moments(void **state)
         {"while it starts again", "step:8:kill", true},
     };
     static const int signals[] = {SIGUSR1, SIGTERM};
+    const char *matrix = getenv("CADRE_MATRIX");
+    bool all_cells = matrix && strcmp(matrix, "all") == 0; /* else every other one */
     job_expect("undisturbed1", "workers=1 every=3", "OK");
     job_expect("undisturbed2", "workers=2 every=3", "OK");
     for (size_t way = 0; way < sizeof ways / sizeof *ways; way++)
         for (size_t moment = 0; moment < sizeof moments / sizeof *moments; moment++) {
             if (moments[moment].restarts && way >= 4)
                 continue; /* nobody starts these again */
+            if (!all_cells && (way + moment) % 2)
+                continue;
             char name[32], words[600], all[1400];
             snprintf(name, sizeof name, "%s%zu", ways[way].name, moment);
             snprintf(words, sizeof words, "%s every=3%s", ways[way].words, moments[moment].restarts ? " failures=3" : "");
@@ -100,7 +104,7 @@ static void at_all_moments(void **state)
                 if (seconds_now() > deadline)
                     fail_msg("%s: nobody came by %s:\n%s", name, moments[moment].name, job_output(name));
             usleep(10000 * (unsigned)(way % 3));
-            int number = strncmp(ways[way].words, "attached", 8) == 0 ? SIGUSR1 : signals[(way + moment) % 2]; /* mpirun kills them 1 s after a SIGTERM */
+            int number = strncmp(ways[way].words, "attached", 8) == 0 ? SIGUSR1 : signals[(way / 2 + moment) % 2]; /* mpirun kills them 1 s after a SIGTERM */
             kill(job.pid, number);
             job_wait(&job, 20);
             if (job.wait_status != 0)
@@ -152,9 +156,11 @@ static void twice(void **state)
     job_expect("undisturbed1", "workers=1", "OK");
     job = job_start("alone", "launcher=inproc act=spin act_step=7 act_attempt=0");
     wait_for_reports("alone", 1);
-    kill(job.pid, SIGTERM);
-    usleep(100000);
-    kill(job.pid, SIGTERM);
+    siginfo_t ended = {0};
+    for (int i = 0; i < 100 && waitid(P_PID, (id_t)job.pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0; i++) {
+        kill(job.pid, SIGTERM);
+        usleep(100000); /* two that come at once are one */
+    }
     job_wait(&job, 20);
     assert_true(WIFSIGNALED(job.wait_status) && WTERMSIG(job.wait_status) == SIGTERM);
     job_expect("alone", "launcher=inproc resume=1", "OK");
