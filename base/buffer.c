@@ -2,6 +2,7 @@
 
 #include "error.h"
 #include "mem.h"
+#include "number.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -40,7 +41,7 @@ int base_buffer_printf(base_buffer *buffer, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    int length = vsnprintf(NULL, 0, fmt, args);
+    int length = base_number_vformat(NULL, 0, fmt, args);
     va_end(args);
     if (length < 0)
         return base_error(CADRE_EINVAL, "text that cannot be formatted");
@@ -48,7 +49,7 @@ int base_buffer_printf(base_buffer *buffer, const char *fmt, ...)
     if (status != CADRE_OK)
         return status;
     va_start(args, fmt);
-    vsnprintf((char *)buffer->data + buffer->length, (size_t)length + 1, fmt, args);
+    base_number_vformat((char *)buffer->data + buffer->length, (size_t)length + 1, fmt, args);
     va_end(args);
     buffer->length += (size_t)length;
     return CADRE_OK;

@@ -2,6 +2,7 @@
 
 #include "error.h"
 #include "fault.h"
+#include "number.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,11 +44,11 @@ char *base_sprintf(const char *fmt, ...)
     va_start(args, fmt);
     va_list again;
     va_copy(again, args);
-    int length = vsnprintf(NULL, 0, fmt, args);
+    int length = base_number_vformat(NULL, 0, fmt, args);
     va_end(args);
     char *text = length < 0 ? NULL : base_malloc((size_t)length + 1);
     if (text)
-        vsnprintf(text, (size_t)length + 1, fmt, again);
+        base_number_vformat(text, (size_t)length + 1, fmt, again);
     va_end(again);
     return text;
 }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/number.h"
 #include "base/io.h"
 
 #include <errno.h>
@@ -106,7 +107,7 @@ static void add_metadata(const char *title, int order)
 {
     char name[2 * NAME + 1], event[EVENT];
     escape(title, name);
-    int n = snprintf(event, sizeof event, "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%d,\"args\":{\"name\":\"%s\"}}", process, name);
+    int n = base_number_format(event, sizeof event, "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%d,\"args\":{\"name\":\"%s\"}}", process, name);
     add(event, (size_t)n);
     n = snprintf(event, sizeof event, "{\"name\":\"process_sort_index\",\"ph\":\"M\",\"pid\":%d,\"args\":{\"sort_index\":%d}}", process, order);
     add(event, (size_t)n);
@@ -198,7 +199,7 @@ static void end(int64_t begun, int row, const char *category, const char *name)
     escape(category, words[0]);
     escape(name, words[1]);
     pthread_mutex_lock(&lock);
-    int n = snprintf(event, sizeof event, "{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f}", words[1],
+    int n = base_number_format(event, sizeof event, "{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f}", words[1],
                      words[0], process, row, (double)(begun - zero_ns) / 1e3, (double)(now - begun) / 1e3);
     if (file >= 0 && n > 0 && (size_t)n < sizeof event)
         add(event, (size_t)n);

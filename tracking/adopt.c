@@ -1,6 +1,7 @@
 /* Trials that Optuna added to the file while no controller had it: brought into our tables, so that they read like any other. */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "tracking/internal.h"
 
 #include <jansson.h>
@@ -20,10 +21,9 @@ static char *value_json(double value, const json_t *distribution)
     }
     if (!name || strncmp(name, "Int", 3) == 0)
         return name ? base_sprintf("%.0f", value) : NULL;
-    char digits[32] = "nan";
-    for (int precision = 1; precision <= 17 && strtod(digits, NULL) != value; precision++)
-        snprintf(digits, sizeof digits, "%.*g", precision, value);
-    return isfinite(value) ? base_sprintf("%s%s", digits, strpbrk(digits, ".e") ? "" : ".0") : NULL;
+    char digits[32];
+    base_number_text(value, digits);
+    return isfinite(value) ? base_strdup(digits) : NULL;
 }
 
 static int adopt_param(tracking_store *store, int64_t trial, int position, sqlite3_stmt *row)

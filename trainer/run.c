@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "base/private.h"
 #include "cadre/checkpoint.h"
 #include "message.h"
@@ -110,12 +111,8 @@ static int value_text(const json_t *value, char **out)
 {
     if (json_is_real(value)) {
         char digits[32];
-        for (int precision = 1; precision <= 17; precision++) {
-            snprintf(digits, sizeof digits, "%.*g", precision, json_real_value(value));
-            if (strtod(digits, NULL) == json_real_value(value))
-                break;
-        }
-        *out = base_sprintf("%s%s", digits, strpbrk(digits, ".e") ? "" : ".0");
+        base_number_text(json_real_value(value), digits);
+        *out = base_strdup(digits);
     } else {
         *out = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     }

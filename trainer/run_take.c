@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/number.h"
 #include "base/fault.h"
 #include "message.h"
 #include "run_files.h"
@@ -72,7 +73,7 @@ static void take_from_behind(trainer_run *run, const json_t *message, tracking_c
 static int note_saving(trainer_run *run, const json_t *message, const tracking_checkpoint *checkpoint)
 {
     char json[1200];
-    snprintf(json, sizeof json, "{\"path\":\"%s\",\"stall_s\":%.6f,\"write_s\":%.6f}", checkpoint->path, 1e-6 * (double)message_int(message, "stall_us", 0),
+    base_number_format(json, sizeof json, "{\"path\":\"%s\",\"stall_s\":%.6f,\"write_s\":%.6f}", checkpoint->path, 1e-6 * (double)message_int(message, "stall_us", 0),
              1e-6 * (double)message_int(message, "write_us", 0));
     return tracking_event(run->store, run->experiment, run->trial, "checkpoint", json, NULL);
 }
@@ -134,7 +135,7 @@ static int look_for_nan(trainer_run *run, const cadre_metric *metrics, int count
 static int note_recovery(trainer_run *run)
 {
     char json[96];
-    snprintf(json, sizeof json, "{\"attempt\":%d,\"seconds\":%.6f}", run->attempt, base_now() - run->lost_at);
+    base_number_format(json, sizeof json, "{\"attempt\":%d,\"seconds\":%.6f}", run->attempt, base_now() - run->lost_at);
     run->lost_at = 0;
     return tracking_event(run->store, run->experiment, run->trial, "recovered", json, NULL);
 }

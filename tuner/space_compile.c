@@ -1,6 +1,7 @@
 /* From the list of parameters to a compiled space: three passes, lines, conditions, order, each with its complaints. */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "tuner/space.h"
 
 #include <math.h>
@@ -55,7 +56,7 @@ bool tuner_value_matches(const cadre_value *value, const char *text)
     if (value->kind == CADRE_VALUE_BOOL)
         return strcmp(value->boolean ? "true" : "false", text) == 0;
     char *end;
-    double number = strtod(text, &end);
+    double number = base_number_parse(text, &end);
     return end != text && !*end && number == (value->kind == CADRE_VALUE_INT ? (double)value->integer : value->number);
 }
 
@@ -233,7 +234,7 @@ static int condition_value(const cadre_dim *parent, const char *text, double *ou
         return base_error(CADRE_EINVAL, "condition on %s: it is continuous, which no single value fits; give a range",
                           parent->name);
     char *end;
-    *out = strtod(text, &end);
+    *out = base_number_parse(text, &end);
     if (end == text || *end || !(*out >= parent->low && *out <= parent->high) ||
         fabs(tuner_dim_nearest(parent, *out) - *out) > 1e-9 * parent->step)
         return base_error(CADRE_EINVAL, "condition on %s: it cannot be \"%s\"", parent->name, text);

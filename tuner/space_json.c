@@ -1,5 +1,6 @@
 /* The space as text: Optuna's distributions, its own JSON, a hash of that, and what has changed since. */
 #include "base/error.h"
+#include "base/number.h"
 #include "tuner/space.h"
 
 #include <inttypes.h>
@@ -11,13 +12,9 @@
 
 int tuner_put_double(base_buffer *out, double value)
 {
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    return base_buffer_printf(out, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
+    char text[32];
+    base_number_text(value, text);
+    return base_buffer_printf(out, "%s", text);
 }
 
 int tuner_put_string(base_buffer *out, const char *text)

@@ -1,6 +1,7 @@
 /* One parameter from text: name '(' value (',' value)* ')'. */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/number.h"
 #include "tuner/space.h"
 
 #include <ctype.h>
@@ -108,7 +109,7 @@ static int bare(parser *p, cadre_value *out)
         *out = (cadre_value){.kind = CADRE_VALUE_INT, .integer = integer};
         return CADRE_OK;
     }
-    double number = strtod(word, &end);
+    double number = base_number_parse(word, &end);
     bool digits = word[strspn(word, "+-.")] >= '0' && word[strspn(word, "+-.")] <= '9'; /* not inf, nan */
     if (!*end && digits && !strpbrk(word, "xX"))
         *out = (cadre_value){.kind = CADRE_VALUE_DOUBLE, .number = number};
