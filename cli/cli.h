@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 enum {
     CLI_DONE = 0,
@@ -80,6 +81,8 @@ json_t *cli_json_real(double value);
 json_t *cli_json_text(const char *text);
 /** The value of JSON text, null when it is none. */
 json_t *cli_json_value(const char *text);
+/** Write with jansson's `flags`, each number in the fewest digits that read back as the same; false: it failed. */
+bool cli_json_write(const json_t *value, size_t flags, FILE *out);
 /** Print with line ends and free; CLI_FAILED when there is no memory (NULL) or stdout is broken. */
 int cli_json_print(json_t *value);
 

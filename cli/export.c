@@ -149,7 +149,7 @@ static int write_lines(const cli_run *run, FILE *out)
                                                       "params", trial->params, "metrics", values.last, "reports", values.reports, "started",
                                                       row->started, "ended", row->ended, "reason", cli_json_text(row->reason))
                                           : NULL;
-        if (status == CADRE_OK && (!line || json_dumpf(line, out, JSON_COMPACT | JSON_REAL_PRECISION(17)) != 0))
+        if (status == CADRE_OK && !cli_json_write(line, JSON_COMPACT, out))
             status = base_error(CADRE_EIO, "cannot write the line of trial %lld", (long long)row->number);
         fputc('\n', out);
         json_decref(line);

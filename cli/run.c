@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/number.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -131,15 +132,9 @@ char *cli_param_value(const json_t *value)
 {
     if (json_is_string(value))
         return base_strdup(json_string_value(value));
-    if (json_is_real(value)) { /* as short as it can be while it reads back the same */
-        char text[40];
-        for (int digits = 1; digits <= 17; digits++) {
-            snprintf(text, sizeof text, "%.*g", digits, json_real_value(value));
-            if (strtod(text, NULL) == json_real_value(value))
-                break;
-        }
-        if (!strpbrk(text, ".en"))
-            strcat(text, ".0"); /* a double stays one */
+    if (json_is_real(value)) {
+        char text[32];
+        base_number_text(json_real_value(value), text);
         return base_strdup(text);
     }
     return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
