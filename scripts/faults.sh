@@ -1,5 +1,6 @@
 #!/bin/sh
-# Every fault at every moment on every victim (tests/trainer/test_matrix.c), of which scripts/test.sh runs a sample. Some minutes.
+# Every fault at every moment on every victim (tests/trainer/test_matrix.c), and requests to leave at every moment and by every launcher
+# (test_stop.c), of which scripts/test.sh runs samples. Some minutes.
 #
 #   scripts/faults.sh [BUILD]        BUILD: a build folder with tests (default: build, made by scripts/test.sh)
 set -eu
@@ -9,4 +10,5 @@ program=${1:-$root/build}/tests/test_trainer_matrix
 if [ "$(id -u)" = 0 ]; then # mpirun asks for both
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
-CADRE_MATRIX=all exec "$program"
+CADRE_MATRIX=all "$program"
+CADRE_MATRIX=all exec "${program%matrix}stop"

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "collectives/mpi_oob.h"
+#include "group.h"
 #include "message.h"
 #include "run_inside.h"
 #include "worker.h"
@@ -73,7 +74,7 @@ static int train_attached(trainer_run *run, const cadre_trainer *trainer, const 
         return status;
     link.attempt = message_attempt(start);
     status = worker_train(trainer, start, oob, &link);
-    *second_hand = link.second_hand || status == CADRE_EPEER || status == CADRE_ECANCELED || status == CADRE_ETIMEDOUT;
+    *second_hand = link.second_hand || group_second_hand(status);
     trainer_link_close(&link);
     return status;
 }

@@ -114,8 +114,7 @@ static void finish(trainer_group *group)
 
 /* ---- judging ------------------------------------------------------------------------------------------------------------------ */
 
-/* Statuses of a worker that has lost a peer (the last: it went on with the broken communicator). */
-static bool second_hand(int status)
+bool group_second_hand(int status)
 {
     return status == CADRE_EPEER || status == CADRE_ECANCELED || status == CADRE_ETIMEDOUT || status == CADRE_ESTATE;
 }
@@ -409,7 +408,7 @@ static int take_message(trainer_worker *worker, const json_t *message)
         worker->done_status = (int)message_int(message, "status", CADRE_EPROTO);
         worker->done_exit = (int)message_int(message, "exit", 0);
         worker->done_signal = (int)message_int(message, "signal", 0);
-        worker->second_hand = second_hand(worker->done_status) || message_int(message, "second", 0) != 0;
+        worker->second_hand = group_second_hand(worker->done_status) || message_int(message, "second", 0) != 0;
         snprintf(worker->done_message, sizeof worker->done_message, "%s", message_string(message, "message", ""));
         look_at(group);
         return CADRE_OK;

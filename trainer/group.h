@@ -105,6 +105,8 @@ void group_leave(trainer_group *group, double grace_s);
 void group_kill(trainer_group *group, int status, const char *cause, int rank, const char *detail);
 /** What started the workers was killed by this signal, and they go with it. */
 void group_launcher_killed(trainer_group *group, const char *program, int signal_number);
+/** Is this the status of a worker that has lost a peer? (CADRE_ESTATE: it went on with the broken communicator.) */
+bool group_second_hand(int status);
 /** Free what group_start made; only after on_end. */
 void group_free(trainer_group *group);
 

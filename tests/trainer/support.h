@@ -26,6 +26,8 @@ typedef struct job {
 /** Start the job as run `name` with these words (separated by spaces); storage, out and final are added. A first word "attached=N" has mpirun start
  *  it as N ranks. */
 job job_start(const char *name, const char *words);
+/** Is that possible in this build? */
+bool can_attach(void);
 /** Wait for its end, at most `seconds`; then it is aborted and the test fails. */
 void job_wait(job *job, int seconds);
 /** Both; the exit code, or minus the signal. */

@@ -497,7 +497,7 @@ static void modes(void **state)
     (void)state;
     static const char *const words[] = {"workers=2 every=2", "launcher=inproc every=2", "workers=2 every=2 thread=1", "launcher=mpirun every=2", "attached=2 every=2"};
     mode_t was = umask(0);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < (can_attach() ? 5 : 4); i++) {
         char name[32];
         snprintf(name, sizeof name, "modes%d", i);
         assert_int_equal(job_run(name, words[i]), 0);
