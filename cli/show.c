@@ -51,10 +51,16 @@ static int add_param(const char *name, const char *json, void *user)
     return CADRE_OK;
 }
 
+/* In the list numbers are rounded, or a line of five would not fit a screen; `--trial N` and `cadre best` have all digits. */
 static int append_param(const char *name, const char *json, void *user)
 {
     base_buffer *line = user;
-    return base_buffer_printf(line, "%s%s=%s", line->length ? " " : "", name, json);
+    char number[32];
+    json_t *value = json_loads(json, JSON_DECODE_ANY, NULL);
+    const char *text = json_is_real(value) ? cli_value_text(json_real_value(value), number) : json;
+    int status = base_buffer_printf(line, "%s%s=%s", line->length ? " " : "", name, text);
+    json_decref(value);
+    return status;
 }
 
 static const char LOST[] = "lost: the controller ended without a word";

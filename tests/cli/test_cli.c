@@ -186,14 +186,14 @@ static void test_several(void **state)
     (void)state;
     int64_t experiment, trial;
     assert_ok(tracking_experiment(store, "first", NULL, TRACKING_MINIMIZE, &experiment));
-    assert_ok(tracking_trial_add(store, experiment, &(tracking_param){"lr", NULL, 0, "0.2"}, 1, 0, &trial, NULL));
+    assert_ok(tracking_trial_add(store, experiment, &(tracking_param){"lr", NULL, 0, "0.23456789012345"}, 1, 0, &trial, NULL));
     assert_ok(tracking_trial_finish(store, trial, TRACKING_COMPLETE, true, 0.125, ""));
     assert_ok(tracking_experiment(store, "second", NULL, TRACKING_MINIMIZE, &experiment));
     assert_ok(tracking_commit(store, true));
     assert_int_equal(cadre("show first"), 0);
     expect("\n0\trunning\t-\t12\t2\t");
     expect("\n1\tcomplete\t0.125\t0\t0\t");
-    expect("lr=0.2");
+    expect("lr=0.234568\t");
     expect("best 0.125 (trial 1)");
     assert_null(strstr(output, "experiment second"));
     assert_int_equal(cadre("show runs/first"), 0);
