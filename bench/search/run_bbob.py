@@ -3,7 +3,7 @@
 
   run_bbob.py --who cadre-cmaes --lib build/lib/libbench_searcher.so --out bbob.csv [--options JSON] [--label NAME]
   run_bbob.py --who pycma --out bbob.csv
-  run_bbob.py --report bbob.csv [--ours cadre-cmaes] [--theirs pycma]
+  run_bbob.py --report bbob.csv [--ours cadre-cmaes] [--theirs pycma] [--budget EVALUATIONS-A-DIMENSION]
 
 A row of the results is one run: function, dimension, instance, searcher, and the best value less the optimum after so many evaluations
 times the dimension. Runs that are in the file already are passed over. pycma: fmin2 with BIPOP restarts, from a point drawn from
@@ -138,6 +138,8 @@ def report(args):
             key = int(row["dimension"]), int(row["function"]), int(row["instance"])
             runs.setdefault(key, {})[row["searcher"]] = [float(row[f"at{mark}"]) for mark in MARKS]
     both = {key: sides for key, sides in runs.items() if args.ours in sides and args.theirs in sides}
+    marks = [mark for mark in MARKS if mark <= args.budget]
+    last = len(marks) - 1
 
     def share(keys, side, mark):
         return statistics.mean(sum(both[key][side][mark] <= target for target in TARGETS) / len(TARGETS) for key in keys)
@@ -145,15 +147,15 @@ def report(args):
     for dimension in sorted({key[0] for key in both}):
         keys = [key for key in both if key[0] == dimension]
         print(f"{dimension} dimensions, {len(keys)} runs each; share of targets after evaluations / dimension:")
-        for k, mark in enumerate(MARKS):
+        for k, mark in enumerate(marks):
             ours, theirs = share(keys, args.ours, k), share(keys, args.theirs, k)
             print(f"  {mark:5}: {args.ours} {ours:.3f}, {args.theirs} {theirs:.3f}, ratio {ours / theirs if theirs else math.nan:.3f}")
         line = "  by function at the end, ours/theirs:"
         for function in sorted({key[1] for key in keys}):
             of = [key for key in keys if key[1] == function]
-            line += f" f{function} {share(of, args.ours, -1):.2f}/{share(of, args.theirs, -1):.2f}"
+            line += f" f{function} {share(of, args.ours, last):.2f}/{share(of, args.theirs, last):.2f}"
         print(line)
-    ours, theirs = share(both, args.ours, -1), share(both, args.theirs, -1)
+    ours, theirs = share(both, args.ours, last), share(both, args.theirs, last)
     print(f"all: {ours:.4f} against {theirs:.4f}, ratio {ours / theirs:.3f}")
 
 
