@@ -143,7 +143,7 @@ static void two_in_turn(void **state)
         make(PARAMS(CADRE_RANDINT("a", 0, 40), CADRE_QUNIFORM("b", -2, 2, 0.1), CADRE_CHOICE("c", "x", "y", "z")));
     cadre_searcher *searcher = start(space, "auto", "{\"handover\": 60}");
     static const char *const names[] = {
-        "gp, after 0 results: ", "gp and tpe in turn, after 40 results: ", "tpe, after 60 results: "};
+        "gp, after 0 results: ", "gp and tpe in turn, after 50 results: ", "tpe, after 60 results: "};
     int notes = 0;
     for (int i = 0; i < 70; i++) {
         double x[DIMS];

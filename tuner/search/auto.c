@@ -6,7 +6,7 @@
  * - random, where the space has grids, which it walks, or only one point;
  * - bohb, where a scheduler stops or pauses trials by what they report: it alone learns from those;
  * - else first gp: few results go furthest there, whatever the space is, also with many trials at once;
- * - where nothing is continuous, after 40 results gp and tpe in turn: of 12 runs of 200 trials on four tables of
+ * - where nothing is continuous, after 50 results gp and tpe in turn: of 12 runs of 200 trials on four tables of
  *   trainings they found the best config in 9, gp alone in 7, tpe alone in 5;
  * - after 200 results cmaes, where all dimensions are numbers that are always there, not all in steps: begun around
  *   the best of what is known, it costs nothing however many results there are, goes on to many digits, and looks
@@ -231,7 +231,7 @@ static const auto_phase steps = {
 static const auto_phase numbers = {1, {AUTO_CMAES}, "cmaes", "numbers alone, and many results to begin from"};
 static const auto_phase mixed = {1, {AUTO_TPE}, "tpe", "choices, conditions or steps alone, and many results"};
 
-enum { STEPS_FROM = 40 };
+enum { STEPS_FROM = 50 };
 
 static const auto_phase *choose(const auto_search *search)
 {
