@@ -141,7 +141,8 @@ static int auto_create(const cadre_searcher_args *args, void **self)
     return CADRE_OK;
 }
 
-/* ---- the log ------------------------------------------------------------------------------------------------------ */
+/* ---- the log ------------------------------------------------------------------------------------------------------
+ */
 
 #define GROW(array, elements)                                                                                          \
     ((grown = base_realloc(array, (size_t)(elements) * sizeof *(array) + 1)) ? ((array) = grown, true) : false)
@@ -212,7 +213,8 @@ static int catch_up(auto_search *search, int m)
     return CADRE_OK;
 }
 
-/* ---- choosing ----------------------------------------------------------------------------------------------------- */
+/* ---- choosing -----------------------------------------------------------------------------------------------------
+ */
 
 /* Who suggests, one after the other in turn, and why. */
 typedef struct auto_phase {
@@ -302,7 +304,8 @@ static int auto_report(void *self, int64_t number, int64_t step, double value)
         return CADRE_OK;
     int status = make_room(search);
     if (!status)
-        log_event(search, (auto_event){.what = AUTO_REPORTED, .row = at, .outcome = {.value = value, .last_step = step}});
+        log_event(search,
+                  (auto_event){.what = AUTO_REPORTED, .row = at, .outcome = {.value = value, .last_step = step}});
     return status;
 }
 

@@ -88,8 +88,8 @@ typedef struct gp_history {
     int64_t *number;
     unsigned char *state;
     double *value;
-    double *x;      /* [trial * ndims + dim] */
-    int told;       /* complete and pruned ones */
+    double *x; /* [trial * ndims + dim] */
+    int told;  /* complete and pruned ones */
     search_seen seen;
 } gp_history;
 
@@ -151,7 +151,8 @@ typedef struct gp_kernel {
     double *w, *v;             /* one over the squared lengthscale, by axis */
 } gp_kernel;
 
-/** What the other three need of points in columns besides their place, which depends on the lengthscales: see gp_kernel.c. */
+/** What the other three need of points in columns besides their place, which depends on the lengthscales: see
+ * gp_kernel.c. */
 void gp_kernel_prepare(const gp_kernel *kernel, double *columns, int stride, int count);
 /** k(point, points[i]) for i < count into out. `scratch` has room for 2 * count. `point` has its columns `stride`
  * apart. */

@@ -86,9 +86,9 @@ GP_WIDE static void add(int n, double factor, const double *restrict a, double *
 
 /* A number's axis alone: M and M' by the powers exp(r) and exp(-r) of its points. */
 typedef struct line {
-    double at, up, down;               /* of the point */
+    double at, up, down;             /* of the point */
     const double *ats, *ups, *downs; /* of the others */
-    double root;                       /* sqrt(5 v) */
+    double root;                     /* sqrt(5 v) */
 } line;
 
 /* out += scale M, all += w distances. */
@@ -132,7 +132,8 @@ void gp_kernel_prepare(const gp_kernel *kernel, double *columns, int stride, int
         if (!axis->powers)
             continue;
         const double *at = columns + (size_t)axis->column * (size_t)stride;
-        double *up = columns + (size_t)axis->powers * (size_t)stride, *down = up + stride, root = sqrt(5 * kernel->v[d]);
+        double *up = columns + (size_t)axis->powers * (size_t)stride, *down = up + stride,
+               root = sqrt(5 * kernel->v[d]);
         for (int i = 0; i < count; i++) {
             up[i] = exp(root * at[i]);
             down[i] = 1 / up[i];
