@@ -140,6 +140,7 @@ static int control(const char *name, bool resume)
                              .checkpoint = {.keep = 1}};
     cadre_tuner tuner = {.trainer = &trainer,
                          .metric = "loss",
+                         .search = CADRE_SEARCH_RANDOM,
                          .mode = CADRE_MIN,
                          .space = space,
                          .num_samples = trials,

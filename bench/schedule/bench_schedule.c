@@ -85,7 +85,7 @@ static int run_one(struct run *run, const struct row *row, uint64_t seed, const 
 {
     cadre_trainer trainer = {.run = {.name = "curves", .storage = storage}};
     cadre_tuner tuner = {
-        .trainer = &trainer, .metric = "val_accuracy", .space = space, .scheduler = row->scheduler, .search = {.name = row->search}, .num_samples = -1, .max_concurrent = 1, .seed = seed,
+        .trainer = &trainer, .metric = "val_accuracy", .space = space, .scheduler = row->scheduler, .search = {.name = row->search ? row->search : "random"}, .num_samples = -1, .max_concurrent = 1, .seed = seed,
         .stop = {.rule = count_epoch, .user = run}, .sim = train_epoch, .sim_user = run,
     };
     run->spent = 0;

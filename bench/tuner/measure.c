@@ -193,7 +193,7 @@ static int fit(cadre_tuner *tuner, cadre_trainer *trainer, const char *storage, 
 int measure_trials(const char *storage, int64_t count, int slots, measurement *out)
 {
     cadre_trainer trainer = {.train = train_nothing};
-    cadre_tuner tuner = {.num_samples = count, .cores = slots};
+    cadre_tuner tuner = {.num_samples = count, .cores = slots, .search = CADRE_SEARCH_RANDOM};
     int status = fit(&tuner, &trainer, storage, out);
     out->count = count_rows(storage, COMPLETE);
     return status;
@@ -202,7 +202,7 @@ int measure_trials(const char *storage, int64_t count, int slots, measurement *o
 int measure_sim(const char *storage, int64_t count, measurement *out)
 {
     cadre_trainer trainer = {.train = train_nothing};
-    cadre_tuner tuner = {.num_samples = count, .sim = simulate};
+    cadre_tuner tuner = {.num_samples = count, .sim = simulate, .search = CADRE_SEARCH_RANDOM};
     int status = fit(&tuner, &trainer, storage, out);
     out->count = count_rows(storage, COMPLETE);
     return status;
@@ -211,7 +211,7 @@ int measure_sim(const char *storage, int64_t count, measurement *out)
 int measure_reports(const char *storage, int trials, int64_t reports, measurement *out)
 {
     cadre_trainer trainer = {.train = train_reports, .user = &reports};
-    cadre_tuner tuner = {.num_samples = trials, .cores = trials};
+    cadre_tuner tuner = {.num_samples = trials, .cores = trials, .search = CADRE_SEARCH_RANDOM};
     int status = fit(&tuner, &trainer, storage, out);
     out->count = count_rows(storage, REPORTS);
     return status;
