@@ -237,6 +237,35 @@ static void it_hands_over_earlier_where_gp_costs_too_much(void **state)
     assert_int_equal(handed_over_at(small, (cadre_search_plan){0}, "{\"handover\": 20}", CADRE_ENDED_FAILED), 40);
 }
 
+/* With so many at once: what the second note says, "" for none in 16 trials. */
+static const char *second_note(int at_once)
+{
+    static char said[200];
+    cadre_space *space = make(PARAMS(CADRE_UNIFORM("a", -2, 2), CADRE_UNIFORM("b", -2, 2), CADRE_UNIFORM("c", 0, 1)));
+    cadre_searcher *searcher = start(space, "auto", NULL);
+    double x[DIMS];
+    int64_t number;
+    said[0] = 0;
+    for (int i = 0; i < 16; i++) {
+        ask(searcher, x, &number);
+        if (i > 0 && *cadre_searcher_note(searcher))
+            snprintf(said, sizeof said, "%s", cadre_searcher_note(searcher));
+        if (i >= at_once - 1)
+            assert_int_equal(cadre_searcher_tell(searcher, i - at_once + 1, &(cadre_outcome){.value = i % 5}), CADRE_OK);
+    }
+    cadre_searcher_free(searcher);
+    cadre_space_free(space);
+    return said;
+}
+
+static void many_at_once_are_not_one_searchers(void **state)
+{
+    (void)state;
+    assert_string_equal(second_note(4), "");
+    const char *expected = "gp and tpe in turn, after 10 results: many trials at once";
+    assert_true(strncmp(second_note(5), expected, strlen(expected)) == 0);
+}
+
 static void what_is_wrong_is_refused(void **state)
 {
     (void)state;
@@ -259,6 +288,7 @@ int main(void)
         cmocka_unit_test(two_in_turn),
         cmocka_unit_test(space_and_plan_decide),
         cmocka_unit_test(it_hands_over_earlier_where_gp_costs_too_much),
+        cmocka_unit_test(many_at_once_are_not_one_searchers),
         cmocka_unit_test(what_is_wrong_is_refused),
     };
     return cmocka_run_group_tests_name("auto", tests, NULL, NULL);

@@ -5,7 +5,9 @@
  *
  * - random, where the space has grids, which it walks, or only one point;
  * - bohb, where a scheduler stops or pauses trials by what they report: it alone learns from those;
- * - else first gp: few results go furthest there, whatever the space is, also with many trials at once;
+ * - else first gp: few results go furthest there, whatever the space is;
+ * - where more than four trials have run at once, every third suggestion tpe's as soon as it has a model: gp alone
+ *   makes too much of the same before it hears of it;
  * - where nothing is continuous, after 50 results gp and tpe in turn: of 12 runs of 200 trials on four tables of
  *   trainings they found the best config in 9, gp alone in 7, tpe alone in 5;
  * - after 200 results cmaes, where all dimensions are numbers that are always there, not all in steps: begun around
@@ -63,7 +65,8 @@ typedef struct auto_search {
     auto_member member[AUTO_MEMBERS];
     const struct auto_phase *phase; /* of the last suggestion; NULL: there was none */
     int64_t asked;
-    int64_t ended, failed; /* complete and pruned trials, and the others */
+    int64_t ended, failed;   /* complete and pruned trials, and the others */
+    int64_t running, widest; /* trials now, and at most so far */
     int64_t events, event_room, rows, row_room;
     auto_event *event;
     int64_t *number; /* of each row: trials in the order in which they were heard of */
@@ -191,7 +194,12 @@ static int64_t find_row(const auto_search *search, int64_t number)
     return -1;
 }
 
-static void log_event(auto_search *search, auto_event event) { search->event[search->events++] = event; }
+static void log_event(auto_search *search, auto_event event)
+{
+    search->event[search->events++] = event;
+    search->running += event.what == AUTO_STARTED;
+    search->widest = search->running > search->widest ? search->running : search->widest;
+}
 
 /* Everything that a member has not heard yet. */
 static int catch_up(auto_search *search, int m)
@@ -219,7 +227,7 @@ static int catch_up(auto_search *search, int m)
 /* Who suggests, one after the other in turn, and why. */
 typedef struct auto_phase {
     int count;
-    auto_who who[2];
+    auto_who who[3];
     const char *name, *why;
 } auto_phase;
 
@@ -230,10 +238,14 @@ static const auto_phase stopped = {1, {AUTO_BOHB}, "bohb", "a scheduler stops tr
 static const auto_phase few = {1, {AUTO_GP}, "gp", "few results go furthest there"};
 static const auto_phase steps = {
     2, {AUTO_GP, AUTO_TPE}, "gp and tpe in turn", "there are only steps and choices, which one alone tries too few of"};
+static const auto_phase crowd = {3,
+                                 {AUTO_GP, AUTO_GP, AUTO_TPE},
+                                 "gp and tpe in turn",
+                                 "many trials at once, of which one alone makes too much of the same"};
 static const auto_phase numbers = {1, {AUTO_CMAES}, "cmaes", "numbers alone, and many results to begin from"};
 static const auto_phase mixed = {1, {AUTO_TPE}, "tpe", "choices, conditions or steps alone, and many results"};
 
-enum { STEPS_FROM = 50 };
+enum { STEPS_FROM = 50, CROWD = 5, CROWD_FROM = 10 };
 
 static const auto_phase *choose(const auto_search *search)
 {
@@ -246,7 +258,9 @@ static const auto_phase *choose(const auto_search *search)
     /* Failed trials teach little and cost gp as much. */
     if (search->ended >= search->handover || search->ended + search->failed >= 2 * search->handover)
         return search->choices || search->conditional || !search->continuous ? &mixed : &numbers;
-    return search->continuous || search->ended < STEPS_FROM ? &few : &steps;
+    if (!search->continuous && search->ended >= STEPS_FROM)
+        return &steps;
+    return search->widest >= CROWD && search->ended >= CROWD_FROM ? &crowd : &few;
 }
 
 static void write_note(auto_search *search, const auto_phase *phase)
@@ -316,6 +330,7 @@ static int auto_tell(void *self, int64_t number, const double *x, const cadre_ou
     if (status)
         return status;
     int64_t at = find_row(search, number);
+    search->running -= at >= 0; /* else it comes from elsewhere */
     log_event(search,
               (auto_event){.what = AUTO_TOLD, .row = at >= 0 ? at : add_row(search, number, x), .outcome = *outcome});
     search->ended += outcome->end != CADRE_ENDED_FAILED;
