@@ -44,7 +44,7 @@ for name in ${CADRE_SANITIZERS-asan tsan}; do
     build "$root/build-$name" -- --preset "$name"
     case $name in
     asan) adopt asan '(base|collectives|tracking|data|state|trainer|tuner|cli)_' ;;
-    tsan) adopt tsan '(collectives_s|data_(loader|checkpoint)|base_)' ;; # what has threads: ranks, the loader, the log
+    tsan) adopt tsan '(collectives_(s|nccl_threads)|data_(loader|checkpoint)|base_)' ;; # what has threads: ranks, the loader, the log
     esac
 done
 

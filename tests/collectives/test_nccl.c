@@ -682,8 +682,7 @@ static void test_real(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* "test_threads", "*error" */
+    int failed = 0;
     /* Those with threads last: what they leave open cannot be forked. */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_contract_processes),
@@ -706,5 +705,11 @@ int main(int argc, char **argv)
     const struct CMUnitTest with_gpu[] = {cmocka_unit_test(test_real)};
     if (!getenv("CADRE_NCCL"))
         return cmocka_run_group_tests(with_gpu, NULL, NULL);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (argc == 1)
+        return cmocka_run_group_tests(tests, NULL, NULL);
+    for (int i = 1; i < argc; i++) { /* names, or patterns as "*error" */
+        cmocka_set_test_filter(argv[i]);
+        failed += cmocka_run_group_tests(tests, NULL, NULL);
+    }
+    return failed;
 }
