@@ -21,6 +21,8 @@ void cadre_log_stderr(cadre_log_level level, const char *room, const char *line,
     fprintf(stderr, "cadre: %s%s: %s\n", names[level], room, line);
 }
 
+bool base_log_heard(void) { return sink != NULL; }
+
 void base_log(cadre_log_level level, const char *room, const char *fmt, ...)
 {
     if (!sink || level < threshold)

@@ -1,6 +1,7 @@
 /*
  * Events are gathered in memory and written a few thousand at a time: under a lock on the file, over the bracket that
- * closes the list, with a new bracket after them. So the file is whole whenever nobody writes, whoever is killed when.
+ * closes the list, with a new bracket after them. So the file is whole whenever nobody writes; and where a writer was
+ * killed in the middle of it, the next one goes on after the last event that is whole, as does whoever closes the file.
  * The first to open it writes the moment that all times are counted from.
  */
 #include "base/timeline.h"
@@ -58,19 +59,43 @@ static int write_all(const char *bytes, size_t nbytes, off_t at)
     return CADRE_OK;
 }
 
+/* Where the list goes on: at its closing bracket or, where that was overwritten and no new one came, after the last whole
+ * event. Under the lock on the file. */
+static int find_end(off_t size, off_t *end)
+{
+    static char last[ROOM + EVENT]; /* at least what one write may have begun */
+    size_t nbytes = size < (off_t)sizeof last ? (size_t)size : sizeof last;
+    off_t from = size - (off_t)nbytes;
+    if (pread(file, last, TAIL, size - TAIL) == TAIL && memcmp(last, tail, TAIL) == 0) {
+        *end = size - TAIL;
+        return CADRE_OK;
+    }
+    if (pread(file, last, nbytes, from) != (ssize_t)nbytes)
+        return base_errno(errno, "read the timeline");
+    for (size_t i = nbytes; i-- > 1;)
+        if (last[i - 1] == ',' && last[i] == '\n') { /* nowhere but between events */
+            *end = from + (off_t)i - 1;
+            return CADRE_OK;
+        }
+    return base_error(CADRE_ECORRUPT, "the timeline was cut");
+}
+
 /* Under the mutex. */
 static int flush_events(void)
 {
     struct stat info;
-    if (file < 0 || used == 0)
+    off_t end = 0;
+    if (file < 0)
         return CADRE_OK;
     memcpy(events + used, tail, TAIL);
     while (flock(file, LOCK_EX) != 0)
         if (errno != EINTR)
             return base_errno(errno, "lock the timeline");
-    int failed = fstat(file, &info) != 0 ? base_errno(errno, "size of the timeline") : CADRE_OK;
+    int failed = fstat(file, &info) != 0 ? base_errno(errno, "size of the timeline") : find_end(info.st_size, &end);
     if (!failed)
-        failed = write_all(events, used + TAIL, info.st_size - TAIL);
+        failed = write_all(events, used + TAIL, end);
+    if (!failed && end + (off_t)used + TAIL < info.st_size && ftruncate(file, end + (off_t)used + TAIL) != 0)
+        failed = base_errno(errno, "cut the timeline");
     flock(file, LOCK_UN);
     used = 0;
     return failed;

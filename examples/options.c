@@ -37,6 +37,8 @@ static const char help[] =
     "  --launcher L         fork, inproc or mpirun (default: fork, or the ranks there are)\n"
     "  --device D           cpu (the default), or cuda: a GPU for each worker, gradients by NCCL\n"
     "  --backend B          shm, hier, mpi, nccl or self (default: the fastest that works)\n"
+    "  --wire T             what float32 gradients travel as: float32 (the default) or bfloat16\n"
+    "  --sharded            each worker keeps its part of the optimiser's state (ZeRO-1)\n"
     "  --max-failures N     restarts from the last checkpoint; -1: no limit (default 3)\n"
     "\n"
     "Run\n"
@@ -93,14 +95,15 @@ struct options options_read(int argc, char **argv)
 {
     struct options o = {
         .data = "/usr/share/datasets/fashion-mnist", .dtype = "auto", .depth = 8, .epochs = 6, .batch = 64, .workers = -1, .lr = 0.1, .momentum = 0.9,
-        .weight_decay = 5e-4, .seed = 1, .name = "resnet-mnist", .storage = "runs", .launcher = "auto", .device = "cpu", .max_failures = 3, .keep = 2,
+        .weight_decay = 5e-4, .seed = 1, .name = "resnet-mnist", .storage = "runs", .launcher = "auto", .device = "cpu", .wire = "float32", .max_failures = 3, .keep = 2,
     };
     static const struct option table[] = {
         {"help", 0, 0, 'h'},       {"depth", 1, 0, 0},      {"epochs", 1, 0, 0},   {"batch", 1, 0, 0},   {"logical-workers", 1, 0, 0},   {"lr", 1, 0, 0},
         {"momentum", 1, 0, 0},     {"weight-decay", 1, 0, 0}, {"clip", 1, 0, 0},   {"dtype", 1, 0, 0},   {"contiguous", 0, 0, 0},
         {"seed", 1, 0, 0},         {"data", 1, 0, 0},       {"limit", 1, 0, 0},    {"workers", 1, 0, 0}, {"launcher", 1, 0, 0},
         {"backend", 1, 0, 0},      {"max-failures", 1, 0, 0}, {"name", 1, 0, 0},   {"storage", 1, 0, 0}, {"resume", 0, 0, 0},
-        {"keep", 1, 0, 0},         {"every-steps", 1, 0, 0}, {"quiet", 0, 0, 0}, {"timeline", 1, 0, 0}, {"device", 1, 0, 0},   {0, 0, 0, 0},
+        {"keep", 1, 0, 0},         {"every-steps", 1, 0, 0}, {"quiet", 0, 0, 0}, {"timeline", 1, 0, 0}, {"device", 1, 0, 0},
+        {"wire", 1, 0, 0},         {"sharded", 0, 0, 0},    {0, 0, 0, 0},
     };
     int index, found;
     opterr = 0;
@@ -152,6 +155,10 @@ struct options options_read(int argc, char **argv)
             o.name = optarg;
         else if (!strcmp(name, "device"))
             o.device = one_of(name, optarg, WORDS("cpu", "cuda"));
+        else if (!strcmp(name, "wire"))
+            o.wire = one_of(name, optarg, WORDS("float32", "bfloat16"));
+        else if (!strcmp(name, "sharded"))
+            o.sharded = 1;
         else if (!strcmp(name, "timeline"))
             o.timeline = optarg;
         else if (!strcmp(name, "storage"))

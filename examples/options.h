@@ -12,7 +12,8 @@ struct options {
     int64_t limit;  /* use only so many training images; 0: all */
     double lr, momentum, weight_decay, clip;
     uint64_t seed;
-    const char *name, *storage, *backend, *launcher, *timeline, *device;
+    const char *name, *storage, *backend, *launcher, *timeline, *device, *wire;
+    int sharded; /* each worker keeps a part of the optimiser's state */
     int resume, quiet, max_failures, keep, every_steps;
 };
 

@@ -97,7 +97,7 @@ done:
 static int step(struct training *t, const cadre_batch *batch, double lr, double *loss_value)
 {
     int status = CADRE_OK;
-    TRY_TORCH(ct_optim_zero_grad(t->optim, true));
+    TRY_TORCH(ct_module_zero_grad(t->model, true));
     for (int part = 0; part < t->parts; part++)
         TRY(pass(t, batch, part, loss_value));
     if (t->options->clip > 0)
@@ -176,7 +176,7 @@ static int make_state(struct training *t)
     int status;
     TRY(cadre_state_new(&t->state));
     TRY(cadre_state_add_module(t->state, "model", t->model));
-    TRY(cadre_state_add_optim(t->state, "optim", t->optim));
+    TRY(t->options->sharded ? cadre_state_add_sharded_optim(t->state, "optim", t->optim) : cadre_state_add_optim(t->state, "optim", t->optim));
     TRY(cadre_state_add_logical_rng(t->state, "torch_rng", t->ddp));
     TRY(cadre_loader_add_state(t->train, t->state, "loader"));
     TRY(cadre_state_add_local(t->state, "loss_sum", t->loss_sum, (size_t)t->parts * sizeof *t->loss_sum));
@@ -249,9 +249,10 @@ static int make_model(struct training *t, int classes)
         TRY_TORCH(ct_module_to_dtype(t->model, CT_FLOAT64));
     TRY_TORCH(ct_module_to_device(t->model, t->device));
     TRY_TORCH(ct_module_to_memory_format(t->model, o->contiguous ? CT_CONTIGUOUS : CT_CHANNELS_LAST));
-    cadre_ddp_options ddp = {.logical = o->logical ? t->parts : 0, .logical_seed = o->seed};
+    cadre_ddp_options ddp = {.logical = o->logical ? t->parts : 0, .logical_seed = o->seed, .sharded = o->sharded,
+                             .wire = strcmp(o->wire, "bfloat16") == 0 ? CADRE_WIRE_BFLOAT16 : CADRE_WIRE_SAME};
     TRY(cadre_ddp_new(&t->ddp, t->model, cadre_session_comm(t->session), &ddp)); /* gradients are in step from here on */
-    TRY_TORCH(ct_sgd_new(t->model, &(ct_sgd_options){.lr = o->lr, .momentum = o->momentum, .weight_decay = o->weight_decay > 0 ? o->weight_decay : -1}, &t->optim));
+    TRY_TORCH(ct_sgd_new(cadre_ddp_shards(t->ddp), &(ct_sgd_options){.lr = o->lr, .momentum = o->momentum, .weight_decay = o->weight_decay > 0 ? o->weight_decay : -1}, &t->optim));
 done:
     return status;
 }
@@ -291,8 +292,8 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
     printf("weights %016llx\n", (unsigned long long)cadre_module_hash(t.model)); /* into the worker's log: all ranks have the same */
 done:
     cadre_state_free(t.state);
+    ct_optim_free(t.optim); /* before ddp, whose shards it may step */
     cadre_ddp_free(t.ddp);
-    ct_optim_free(t.optim);
     ct_module_free(t.model);
     cadre_loader_free(t.train);
     cadre_loader_free(t.test);

@@ -297,6 +297,8 @@ int worker_run(const cadre_trainer *trainer, int rank, int attempt, int fd, cons
 {
     worker_take_signals(); /* as early as may be: before, they end it */
     setvbuf(stdout, NULL, _IOLBF, 0); /* what is printed is in the log at once, whatever comes next */
+    if (!base_log_heard())
+        cadre_log_set(cadre_log_stderr, NULL, CADRE_LOG_WARN); /* its stderr is its log: who waits for whom belongs there */
     trainer_link link;
     int status = trainer_link_socket(&link, fd);
     if (status != CADRE_OK)

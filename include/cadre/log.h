@@ -1,5 +1,6 @@
 /*
- * The log: what the library has to say while it works. Nothing is printed unless the program asks for it.
+ * The log: what the library has to say while it works. Nothing is printed unless the program asks for it; only a worker
+ * that a trainer started has warnings in its own log (trial-NNNNN/rankN.log) if the program asks for nothing.
  */
 #ifndef CADRE_LOG_H
 #define CADRE_LOG_H

@@ -142,6 +142,35 @@ static void test_processes(void **state)
     json_decref(all);
 }
 
+/* A writer was killed in the middle of its write, wherever that was: the next one makes the file whole again. */
+static void test_cut(void **state)
+{
+    (void)state;
+    for (int kept = 1; kept < 60; kept++) {
+        char text[2048];
+        unlink(path);
+        assert_ok(base_timeline_open(path, "rank 0", 0));
+        cadre_timeline_end(cadre_timeline_begin(), "train", "first");
+        assert_ok(base_timeline_close());
+        FILE *file = fopen(path, "r+");
+        assert_non_null(file);
+        size_t size = fread(text, 1, sizeof text, file), room = size - strlen("\n]\n");
+        memcpy(text + room, ",\n{\"name\":\"a second one, which never came to its end\",\"cat\":\"t\"}", 64);
+        assert_int_equal(fseek(file, 0, SEEK_SET), 0);
+        fwrite(text, 1, room + (size_t)kept, file); /* over the bracket */
+        fclose(file);
+        assert_ok(base_timeline_open(path, "rank 1", 1));
+        if (kept % 2)
+            cadre_timeline_end(cadre_timeline_begin(), "train", "third");
+        assert_ok(base_timeline_close());
+        json_t *all = load();
+        if (kept > 1) /* a lone comma belongs to nothing */
+            assert_int_equal(count(all, "first", 0), 1);
+        assert_int_equal(count(all, "third", 0), kept % 2);
+        json_decref(all);
+    }
+}
+
 static void test_foreign_file(void **state)
 {
     (void)state;
@@ -162,6 +191,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_words, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_processes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_foreign_file, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,6 +60,30 @@ if [ -n "$mpiexec" ]; then
     attached attached-shm-2 2 --backend shm
     attached attached-best-2 2
 fi
+two_hosts() { # NAME OPTIONS...: as ranks of an mpirun on two hosts, both this one, with two ranks each
+    name=$1
+    shift
+    # shellcheck disable=SC2086
+    "$mpiexec" --oversubscribe --bind-to none -np 2 -x CADRE_HOST_ID=a "$program" $options --name "$name" --backend hier "$@" \
+        : -np 2 -x CADRE_HOST_ID=b "$program" $options --name "$name" --backend hier "$@" >"$name.out" 2>&1 || fail "$name: $(tail -n 1 "$name.out")"
+    collect "$name" 4 "$name.out"
+}
+
+# A sharded optimiser takes no other steps, nor do ranks on several hosts.
+run sharded-2 2 --sharded
+run sharded-3 3 --sharded
+[ -z "$mpiexec" ] || two_hosts hier-4
+# bfloat16 on the wire: other bits, but the same ones whatever carries them.
+plain=$(cat expected-2)
+rm expected-2 expected-4
+run wire-shm-2 2 --wire bfloat16
+[ "$(cat expected-2)" != "$plain" ] || fail "wire: the bits of a run without it"
+run wire-sharded-2 2 --wire bfloat16 --sharded
+if [ -n "$mpiexec" ]; then
+    attached wire-mpi-2 2 --wire bfloat16 --backend mpi
+    run wire-shm-4 4 --wire bfloat16
+    two_hosts wire-hier-4 --wire bfloat16
+fi
 # Without a GPU that is said, in words; the variable stands in for a machine that has one.
 if CADRE_CUDART=/nowhere/libcudart.so "$program" $options --name gpu --workers 2 --device cuda --max-failures 0 >gpu.out 2>&1; then
     fail "gpu: it should not have run"

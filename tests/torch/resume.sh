@@ -26,8 +26,8 @@ final_weights() { # NAME: what its ranks have at the end, a line a different ans
     done | sort -u
 }
 
-same() { # NAME: did it end where the undisturbed run ended, on both ranks?
-    if ! cmp "$(newest calm)" "$(newest "$1")"; then
+same() { # NAME [OTHER]: did it end where the undisturbed run ended, on both ranks?
+    if ! cmp "$(newest "${2:-calm}")" "$(newest "$1")"; then
         fail "$1: another last checkpoint; $(tail -n 3 "$1.out" | tr '\n' ' ')"
         return
     fi
@@ -52,6 +52,15 @@ for fault in step:5:kill@0 step:7:kill@1 step:20:segv@0 step:9:exit@1 report:2:k
 done
 # Without checkpoints between the epochs, too: the epoch is done again.
 CADRE_FAULT=step:16:kill@0 train epochs && same epochs
+# Sharded: killed at three points of a step, a third of it apart, so that one of them lies in the gathering of the parameters.
+train sharded --sharded || fail "sharded: $(tail -n 1 sharded.out)"
+[ "$(final_weights sharded)" = "$weights" ] || fail "sharded: other weights than the run that is not: $(final_weights sharded | tr '\n' ' ')"
+for count in 260 263 266; do
+    name=sharded-$count
+    CADRE_FAULT=collective:$count:kill@1 train "$name" --sharded --every-steps 1 --max-failures 60 && same "$name" sharded ||
+        fail "$name: $(tail -n 1 "$name.out")"
+done
+cat runs/sharded-*/trial-*/rank0.log | grep -q 'all_gather of bucket .* died' || fail "sharded: no worker died while parameters were gathered"
 # A worker that always dies is given up, and says what happened.
 if CADRE_FAULT=train:1:kill@1 train hopeless --max-failures 1; then
     fail "hopeless: it ended well"

@@ -43,7 +43,10 @@ static int check_mean(cadre_session *session, ct_dtype dtype, const cadre_ddp_op
         TRY(cadre_broadcast(cadre_session_comm(session), alike, count, CADRE_FLOAT64, 0));
         EXPECT(memcmp(alike, mean, count * sizeof *mean) == 0);
     }
-    EXPECT(world >= 1);
+    cadre_ddp_statistics stats;
+    TRY(cadre_ddp_stats(ddp, &stats));
+    EXPECT(stats.passes == 3 && (stats.buckets > 0) == (world > 1));
+    EXPECT((stats.hidden_s > 0) == (world > 1 && options && options->overlap));
 done:
     ct_scope_end();
     cadre_ddp_free(ddp);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Rounded to bfloat16, to nearest even. */
 static double rounded(double value)
@@ -63,6 +64,7 @@ static int accumulate(cadre_session *session, const cadre_config *config, void *
             EXPECT(fabs(got[i] - sum[i]) <= 1e-6 * (fabs(sum[i]) + 0.1));
         EXPECT(stats.passes == (int64_t)step + 1 && stats.buckets % stats.passes == 0 && stats.nbytes > 0);
         EXPECT(stats.waited_s > 0 && stats.backward_s > 0 && stats.hidden_s == 0);
+        EXPECT(stats.late_s >= 0 && stats.late_s <= stats.waited_s);
     }
     EXPECT(cadre_ddp_no_sync(NULL, true) == CADRE_EINVAL);
 done:
@@ -184,6 +186,71 @@ done:
     return status;
 }
 
+/* Every rank uses what the others do not, and another one each time: "first" always, one of "second" and "third", and "fourth" only on the last rank
+ * in the last pass. What somebody used has the mean over all ranks, zeros included, on all of them. */
+static int unused_crossed(cadre_session *session, const cadre_config *config, void *user)
+{
+    static const char *const names[] = {"second.weight", "third.weight", "fourth.weight"};
+    int status = CADRE_OK, rank = cadre_session_rank(session), world = cadre_session_world(session), which = 0;
+    (void)config, (void)user;
+    cadre_ddp *ddp = NULL;
+    ct_module *model = ct_nn_module(some, &which);
+    ct_manual_seed(4);
+    ct_module_add(model, "first", ct_nn_linear(4, 4, true));
+    for (int i = 0; i < 3; i++) {
+        char child[16];
+        snprintf(child, sizeof child, "%.*s", (int)strcspn(names[i], "."), names[i]);
+        ct_module_add(model, child, ct_nn_linear(4, 4, false));
+    }
+    TRY(cadre_ddp_new(&ddp, model, cadre_session_comm(session), &(cadre_ddp_options){.find_unused = true, .bucket_nbytes = 1}));
+    for (int pass = 0; pass < 4; pass++) {
+        double users[3] = {0};
+        ct_scope_begin();
+        for (int r = 0; r < world; r++) {
+            int used = (r + pass) % 2 ? 2 : 1;
+            used |= pass == 3 && r == world - 1 ? 4 : 0;
+            which = r == rank ? used : which;
+            for (int i = 0; i < 3; i++)
+                users[i] += used >> i & 1;
+        }
+        ct_tensor *x, *y, *loss, *grad;
+        double value;
+        TRY_TORCH(ct_module_zero_grad(model, true));
+        TRY_TORCH(ct_tensor_ones(CT_SHAPE(1, 4), CT_FLOAT32, NULL, &x));
+        for (int i = 0; i < 3; i++) { /* ones through a layer's weights, added up: each of them has a gradient of one */
+            if (!(which >> i & 1))
+                continue;
+            TRY_TORCH(ct_child_forward(model, i == 0 ? "second" : i == 1 ? "third" : "fourth", x, &y));
+            TRY_TORCH(ct_sum(y, &y));
+            if (i == 2 && which & 3)
+                TRY_TORCH(ct_add(loss, y, &loss));
+            else
+                loss = y;
+        }
+        TRY_TORCH(ct_child_forward(model, "first", x, &y));
+        TRY_TORCH(ct_sum(y, &y));
+        TRY_TORCH(ct_add(loss, y, &loss));
+        TRY(cadre_ddp_backward(ddp, loss));
+        for (int i = 0, unused = 0; i < 3; i++) {
+            TRY_TORCH(ct_tensor_grad(ct_module_tensor(model, names[i]), &grad));
+            EXPECT((grad != NULL) == (users[i] > 0));
+            if (!grad) {
+                const char *name = cadre_ddp_unused(ddp, (size_t)unused++);
+                EXPECT(name && strcmp(name, names[i]) == 0 && !cadre_ddp_unused(ddp, (size_t)unused));
+                continue;
+            }
+            TRY_TORCH(ct_mean(grad, &y));
+            TRY_TORCH(ct_tensor_item(y, &value));
+            EXPECT(fabs(value - users[i] / world) < 1e-6);
+        }
+        ct_scope_end();
+    }
+done:
+    cadre_ddp_free(ddp);
+    ct_module_free(model);
+    return status;
+}
+
 /* ---- buffers ----------------------------------------------------------------------------------------------------------------- */
 
 static int read_buffer(ct_module *model, const char *name, double *values)
@@ -272,28 +339,39 @@ static int64_t state_elements(const ct_optim *optim)
     return count;
 }
 
-static int one_step(cadre_session *session, cadre_ddp *ddp, ct_module *model, ct_optim *optim, int64_t step, double *norm)
+/* A step in `parts` passes of which the last one syncs, clipped at `most` unless that is 0. */
+static int step_in_parts(cadre_session *session, cadre_ddp *ddp, ct_module *model, ct_optim *optim, int64_t step, int parts, double most, double *norm)
 {
     int status = CADRE_OK;
     ct_tensor *loss;
     ct_scope_begin();
     TRY_TORCH(ct_module_zero_grad(model, true));
-    TRY(make_loss(model, CT_FLOAT32, (uint64_t)(10 * step + cadre_session_rank(session)), &loss));
-    TRY(cadre_ddp_backward(ddp, loss));
-    TRY(cadre_ddp_clip_grad_norm(ddp, 0.5, norm));
+    for (int part = 0; part < parts; part++) {
+        TRY(make_loss(model, CT_FLOAT32, (uint64_t)(10 * (step + 100 * part) + cadre_session_rank(session)), &loss));
+        TRY(cadre_ddp_no_sync(ddp, part < parts - 1));
+        TRY(cadre_ddp_backward(ddp, loss));
+    }
+    if (most > 0)
+        TRY(cadre_ddp_clip_grad_norm(ddp, most, norm));
     TRY(cadre_ddp_step(ddp, optim));
 done:
     ct_scope_end();
     return status;
 }
 
-/* A sharded run and one that is not leave the same parameters, on all ranks. */
-static int check_shards(cadre_session *session, int which, cadre_ddp_wire wire)
+static int one_step(cadre_session *session, cadre_ddp *ddp, ct_module *model, ct_optim *optim, int64_t step, double *norm)
+{
+    return step_in_parts(session, ddp, model, optim, step, 1, 0.5, norm);
+}
+
+/* A sharded run and one that is not leave the same parameters, on all ranks: the same bits, but that the norm to clip by is added up in another
+ * order. */
+static int check_shards(cadre_session *session, int which, cadre_ddp_wire wire, int parts, double most)
 {
     int status = CADRE_OK, world = cadre_session_world(session);
     static double values[2][ROOM];
     size_t count[2];
-    double norms[2];
+    double norms[2] = {0, 0};
     int64_t elements[2];
     for (int sharded = 0; sharded < 2; sharded++) {
         cadre_ddp *ddp = NULL;
@@ -304,7 +382,7 @@ static int check_shards(cadre_session *session, int which, cadre_ddp_wire wire)
         if (!status)
             status = make_optim(cadre_ddp_shards(ddp), which, &optim);
         for (int64_t step = 0; step < 6 && !status; step++)
-            status = one_step(session, ddp, model, optim, step, &norms[sharded]);
+            status = step_in_parts(session, ddp, model, optim, step, parts, most, &norms[sharded]);
         elements[sharded] = state_elements(optim);
         ct_optim_free(optim);
         cadre_ddp_free(ddp); /* the parameters are the model's own again */
@@ -316,9 +394,12 @@ static int check_shards(cadre_session *session, int which, cadre_ddp_wire wire)
         TRY(cadre_broadcast(cadre_session_comm(session), &first, 1, CADRE_INT64, 0));
         EXPECT(first == hash);
     }
-    EXPECT(count[0] == count[1] && fabs(norms[0] - norms[1]) < 1e-5 * norms[0]);
-    for (size_t i = 0; i < count[0]; i++)
-        EXPECT(fabs(values[0][i] - values[1][i]) <= 1e-5 * (fabs(values[0][i]) + 0.1));
+    EXPECT(count[0] == count[1] && fabs(norms[0] - norms[1]) <= 1e-5 * norms[0]);
+    if (most > 0)
+        for (size_t i = 0; i < count[0]; i++)
+            EXPECT(fabs(values[0][i] - values[1][i]) <= 1e-5 * (fabs(values[0][i]) + 0.1));
+    else
+        EXPECT(memcmp(values[0], values[1], count[0] * sizeof values[0][0]) == 0);
     EXPECT(world == 1 ? elements[1] == elements[0] : elements[1] < elements[0] / world + 16 * 8 * 2 * world);
 done:
     return status;
@@ -328,10 +409,13 @@ static int sharded(cadre_session *session, const cadre_config *config, void *use
 {
     int status = CADRE_OK;
     (void)config, (void)user;
-    for (int which = 0; which < 2 && status == CADRE_OK; which++)
-        status = check_shards(session, which, CADRE_WIRE_SAME);
-    if (status == CADRE_OK && cadre_session_world(session) > 1) /* sgd: adam makes much of small differences */
-        status = check_shards(session, 0, CADRE_WIRE_BFLOAT16);
+    for (int parts = 1; parts <= 3; parts += 2)
+        for (int clipped = 0; clipped < 2; clipped++) {
+            for (int which = 0; which < 2 && status == CADRE_OK; which++)
+                status = check_shards(session, which, CADRE_WIRE_SAME, parts, clipped ? 0.5 : 0);
+            if (status == CADRE_OK && cadre_session_world(session) > 1) /* sgd: adam makes much of small differences */
+                status = check_shards(session, 0, CADRE_WIRE_BFLOAT16, parts, clipped ? 0.5 : 0);
+        }
     return status;
 }
 
@@ -422,6 +506,46 @@ static int wrong_device(cadre_session *session, const cadre_config *config, void
     return status;
 }
 
+/* ---- a rank that is late ----------------------------------------------------------------------------------------------------- */
+
+/* The last one takes its time in a pass: whoever waits for it says for whom, and for which bucket and parameters; and counts the time as that. */
+static int stalled(cadre_session *session, const cadre_config *config, void *user)
+{
+    int status = CADRE_OK, late = cadre_session_rank(session) == cadre_session_world(session) - 1;
+    (void)config, (void)user;
+    cadre_ddp *ddp = NULL;
+    cadre_ddp_statistics stats;
+    ct_tensor *loss;
+    ct_module *model = make_model(5, CT_FLOAT32);
+    ct_scope_begin();
+    TRY(cadre_ddp_new(&ddp, model, cadre_session_comm(session), &(cadre_ddp_options){.bucket_nbytes = 700}));
+    TRY(make_loss(model, CT_FLOAT32, 1, &loss));
+    if (late)
+        usleep(1500000);
+    TRY(cadre_ddp_backward(ddp, loss));
+    TRY(cadre_ddp_stats(ddp, &stats));
+    EXPECT(late || stats.late_s > 0.3);
+    EXPECT(stats.late_s <= stats.waited_s);
+done:
+    ct_scope_end();
+    cadre_ddp_free(ddp);
+    ct_module_free(model);
+    return status;
+}
+
+static bool stall_was_said(const char *folder)
+{
+    char path[1024], line[1024];
+    bool found = false;
+    snprintf(path, sizeof path, "%s/stalled/trial-00000/rank0.log", folder);
+    FILE *log = fopen(path, "r");
+    while (log && fgets(line, sizeof line, log))
+        found |= strstr(line, "of bucket 0 (4.bias ... 2.weight): after") && strstr(line, "still waiting for rank 1 (pid ");
+    if (log)
+        fclose(log);
+    return found;
+}
+
 /* ---- the timeline ------------------------------------------------------------------------------------------------------------ */
 
 static int traced(cadre_session *session, const cadre_config *config, void *user)
@@ -436,9 +560,16 @@ static int traced(cadre_session *session, const cadre_config *config, void *user
     TRY(make_optim(cadre_ddp_shards(ddp), 0, &optim));
     TRY(cadre_state_new(&state));
     TRY(cadre_state_add_module(state, "model", model));
+    TRY(cadre_session_restore(session, state));
     for (int64_t step = 0; step < 5; step++)
         TRY(one_step(session, ddp, model, optim, step, NULL));
     TRY(cadre_report(session, CADRE_METRICS({"steps", 5, CADRE_REDUCE_NONE, 0}), state));
+    if (*(const bool *)user && cadre_session_attempt(session) == 0) { /* what was reported is in the file; what came after may be lost */
+        TRY(one_step(session, ddp, model, optim, 5, NULL));
+        if (cadre_session_rank(session) == 1)
+            raise(SIGKILL);
+        TRY(one_step(session, ddp, model, optim, 6, NULL));
+    }
 done:
     cadre_state_free(state);
     ct_optim_free(optim);
@@ -470,17 +601,20 @@ static int spans(const json_t *all, const char *name, int *processes)
     return found;
 }
 
-static bool timeline_is_whole(const char *path)
+static bool timeline_is_whole(const char *path, bool killed)
 {
     static const struct {
         const char *name;
         int spans, processes;
-    } wanted[] = {{"backward", 10, 2}, {"optimizer", 10, 2}, {"bucket 0 (4.bias", 10, 2}, {"bucket 1 (", 10, 2}, {"report", 2, 2}, {"checkpoint-000001", 1, 1}};
+    } wanted[] = {{"backward", 10, 2}, {"optimizer", 10, 2}, {"bucket 0 (4.bias", 10, 2}, {"bucket 1 (", 10, 2}, {"report", 2, 2}, {"checkpoint-", 1, 1}};
     json_t *all = json_load_file(path, 0, NULL);
     bool fine = all != NULL;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && fine; i++) {
         int processes, found = spans(all, wanted[i].name, &processes);
-        fine = found == wanted[i].spans && processes == wanted[i].processes;
+        if (killed) /* two attempts, the first of which has perhaps got rid of what came after its report */
+            fine = found >= 2 * wanted[i].spans && found <= 4 * wanted[i].spans && processes == 2 * wanted[i].processes;
+        else
+            fine = found == wanted[i].spans && processes == wanted[i].processes;
         if (!fine)
             printf("%s: %d spans of %d processes\n", wanted[i].name, found, processes);
     }
@@ -500,13 +634,17 @@ static const struct test {
     {"wire_three", wire, 3, 1},
     {"unused_somewhere", unused_somewhere, 2, 1},
     {"unused_three", unused_somewhere, 3, 1},
+    {"unused_crossed", unused_crossed, 2, 1},
+    {"unused_crossed_three", unused_crossed, 3, 1},
     {"buffers", buffers, 2, 1},
     {"sharded", sharded, 2, 1},
     {"sharded_three", sharded, 3, 1},
     {"sharded_alone", sharded, 1, 1},
     {"sharded_wish", sharded_wish, 2, 1},
     {"sharded_resume", sharded_resume, 2, 2},
+    {"stalled", stalled, 2, 1},
     {"timeline", traced, 2, 1},
+    {"timeline_killed", traced, 2, 2},
     {"wrong_device", wrong_device, 2, 1},
 };
 
@@ -517,6 +655,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: test_ddp_options FOLDER [CASE]\n");
         return 2;
     }
+    setenv("CADRE_STALL_S", "0.4", 1);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         if (argc > 2 && strcmp(argv[2], tests[i].name) != 0)
             continue;
@@ -524,8 +663,10 @@ int main(int argc, char **argv)
         cadre_trainer trainer = {.train = tests[i].train, .scaling = {.num_workers = tests[i].world, .timeout_s = 60},
                                  .run = {.name = tests[i].name, .storage = argv[1]}, .failure = {.max_failures = tests[i].attempts - 1}};
         char timeline[1024];
-        bool traces = strcmp(tests[i].name, "timeline") == 0;
-        snprintf(timeline, sizeof timeline, "%s/timeline.json", argv[1]);
+        bool traces = tests[i].train == traced, killed = tests[i].attempts > 1;
+        snprintf(timeline, sizeof timeline, "%s/%s.json", argv[1], tests[i].name);
+        remove(timeline);
+        trainer.user = &killed;
         trainer.run.timeline = traces ? timeline : NULL;
         bool refused = strcmp(tests[i].name, "wrong_device") == 0;
         if (refused && !getenv("CADRE_NCCL"))
@@ -534,7 +675,7 @@ int main(int argc, char **argv)
         int status = cadre_trainer_fit(&trainer, &result);
         bool fine = (refused ? status == CADRE_ENOTSUP && strstr(cadre_error_message(), "is on cpu, the communicator (nccl) reduces on cuda:")
                              : status == CADRE_OK) && result.attempts == tests[i].attempts && result.stopped == (strcmp(tests[i].name, "sharded_wish") == 0) &&
-                    (!traces || timeline_is_whole(timeline));
+                    (!traces || timeline_is_whole(timeline, killed)) && (tests[i].train != stalled || stall_was_said(argv[1]));
         printf("%-18s %d workers: %s%s%s\n", tests[i].name, tests[i].world, fine ? "fine" : "FAILED", status ? ": " : "", status ? cadre_error_message() : "");
         fflush(stdout);
         failed += !fine;
