@@ -154,6 +154,8 @@ struct sweep_node;
 /** Put command and params into the tree from the words of a command line: an argument "~distribution(...)" after an
  * option --NAME, "--NAME=~distribution(...)", or "NAME~distribution(...)". */
 int cli_line_params(struct sweep_node *tree, char **words, int count);
+/** Whether a "~distribution(" stands in any of the words. */
+bool cli_line_mentions(char *const *words, int count);
 
 /* ---- show.c and show_json.c ---- */
 

@@ -336,6 +336,8 @@ int cli_tune(int argc, char **argv)
     int own = 1;
     while (own < argc && strcmp(argv[own], "--") != 0)
         own++;
+    if (own == argc && cli_line_mentions(argv + 1, argc - 1))
+        return cli_misuse("tune", "the command stands after \"--\": cadre tune [options] -- COMMAND --lr '~uniform(0, 1)'");
     int words = cli_options("tune", own, argv, known, &file, 1), count = own < argc ? argc - own - 1 : 0;
     if (words < 0 || !take_limit("tune", "--fail-below", flags.below, &tune.outcome.has_below, &tune.outcome.below) ||
         !take_limit("tune", "--fail-above", flags.above, &tune.outcome.has_above, &tune.outcome.above))

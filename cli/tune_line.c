@@ -82,6 +82,15 @@ static int take_word(sweep_node *command, sweep_node *params, const char *word, 
     return status;
 }
 
+bool cli_line_mentions(char *const *words, int count)
+{
+    for (int i = 0; i < count; i++)
+        for (const char *tilde = words[i]; (tilde = strchr(tilde, '~')); tilde++)
+            if (is_drawn(tilde))
+                return true;
+    return false;
+}
+
 int cli_line_params(sweep_node *tree, char **words, int count)
 {
     sweep_node *command = sweep_list("the command"), *params = sweep_map("the command");

@@ -61,6 +61,7 @@ static const struct {
     {"cadre tune ''", 2, "No such file"},
     {"ln -s loop.yaml loop.yaml; cadre tune loop.yaml", 1, "open loop.yaml: Too many levels of symbolic links"},
     {"cadre tune key.yaml", 2, "key.yaml:6:1: unknown key \"metrik\" in a sweep: did you mean \"metric\"?"},
+    {ONE "./ok --x '~uniform(0, 1)'", 2, "cadre tune: the command stands after \"--\": cadre tune [options] -- COMMAND"},
     {"cadre tun sweep.yaml", 2, "unknown command \"tun\": did you mean \"tune\"? (see cadre --help)"},
     {"cadre tune sweep.yaml --chek", 2, "cadre tune: unknown option \"--chek\": did you mean \"--check\"?"},
     {"cadre tune sweep.yaml --num-sample=3", 2, "unknown option \"--num-sample\": did you mean \"--num-samples\"?"},
