@@ -25,13 +25,11 @@ static int hier_score(const collectives_place *place, char why[COLLECTIVES_WHY])
         snprintf(why, COLLECTIVES_WHY, "all ranks are on one host: shm does that");
         return 0;
     }
-    if (layout.lanes != layout.most || !layout.in_order) {
-        snprintf(why, COLLECTIVES_WHY, "hosts have %d to %d ranks%s: they need equally many, in order", layout.lanes,
-                 layout.most, layout.in_order ? "" : ", in turn");
-        return 0;
-    }
-    snprintf(why, COLLECTIVES_WHY, "%d hosts with %d ranks each", layout.hosts, layout.lanes);
-    return layout.lanes > 1 ? 30 : 10; /* with one rank a host mpi does the same */
+    if (layout.lanes < layout.most)
+        snprintf(why, COLLECTIVES_WHY, "%d hosts with %d to %d ranks", layout.hosts, layout.lanes, layout.most);
+    else
+        snprintf(why, COLLECTIVES_WHY, "%d hosts with %d ranks each", layout.hosts, layout.lanes);
+    return layout.most > 1 ? 30 : 10; /* with one rank a host mpi does the same */
 }
 
 static void hier_free(void *self)
@@ -128,6 +126,7 @@ static int make_within(hier *h, const collectives_place *place)
     h->within = made;
     status = collectives_shm.alloc(made, &op, HIER_PIECE, &work);
     h->work = work;
+    h->works = status ? NULL : h->within->regions->base; /* the newest, and never given back */
     return status;
 }
 

@@ -1,7 +1,7 @@
 /*
- * The hier backend: hosts with equally many ranks each, one after the other (rank = host * lanes + lane). Within a host
- * an shm communicator; between hosts each rank exchanges messages with those of its own lane. See ops.c, and meet.c for
- * how an operation begins.
+ * The hier backend. Within a host an shm communicator; between hosts each rank exchanges messages with those of its own
+ * lane, which is its number among the ranks of its host. There are as many lanes as the smallest host has ranks; what
+ * others have more works within its host only. See ops.c and uneven.c, and meet.c for how an operation begins.
  */
 #ifndef COLLECTIVES_HIER_H
 #define COLLECTIVES_HIER_H
@@ -68,8 +68,9 @@ typedef struct hier {
     atomic_int aborted;
     int64_t crowded_until_ns; /* others want this core: waiting is by sleeping */
     shm *within;
-    char *work;    /* HIER_PIECE bytes of the host's shared memory: float32 of bfloat16, rearranged blocks */
-    char *scratch; /* what the other hosts sent: two halves of half_bytes */
+    char *work;         /* HIER_PIECE bytes of the host's shared memory: float32 of bfloat16, rearranged blocks */
+    void *const *works; /* those of all ranks of the host */
+    char *scratch;      /* what the other hosts sent: two halves of half_bytes */
     size_t half_bytes;
 } hier;
 
@@ -96,6 +97,34 @@ int hier_meet(hier *h, collectives_op *op);        /* wait for the others' lette
  * with data, or the others have been met. */
 int hier_trade(hier *h, collectives_op *op, struct exchange *x, int host, struct hier_parcel in, const void *out,
                size_t out_bytes);
+
+/* sum.c. How the elements of an operation travel. */
+struct hier_wire {
+    cadre_dtype dtype;
+    size_t size;
+    cadre_op op;
+    bool wide; /* bfloat16 as float32 */
+};
+struct hier_wire hier_wire_of(const collectives_op *op);
+struct shm_task hier_step(collectives_kind kind, const struct hier_wire *w, const void *input, void *output,
+                          size_t count);
+int hier_within(hier *h, collectives_op *op, struct shm_task task); /* a step within the host */
+/* The end of a sum that is a mean. */
+void hier_finish_mean(const hier *h, const collectives_op *op, const struct hier_wire *w, void *data, size_t count);
+/* In all of these `half` is a piece's number modulo 2. Room for `each` bytes from `host`. */
+char *hier_place(const hier *h, int half, int host, size_t each);
+/* Exchange data with the lane's rank on `host`; wait for all that was. */
+int hier_swap(hier *h, collectives_op *op, int half, int host, void *in, size_t in_bytes, const void *out,
+              size_t out_bytes);
+int hier_take(hier *h, collectives_op *op, int half);
+/* Send `count` elements of this lane on their way; wait for what the others sent and sum it, in place. */
+int hier_sum_begin(hier *h, collectives_op *op, const struct hier_wire *w, int half, char *slice, size_t count);
+int hier_sum_end(hier *h, collectives_op *op, const struct hier_wire *w, int half, char *slice, size_t count);
+
+typedef int hier_way(hier *h, collectives_op *op);
+/* uneven.c */
+hier_way hier_uneven_all_reduce, hier_uneven_reduce_scatter, hier_uneven_all_gather;
+bool hier_uneven_by_letter(const hier *h, const collectives_op *op);
 
 /*
  * ops.c. Deadlines: when a rank is missing, those that wait for it should be the first to give up, as they can name it;

@@ -46,7 +46,7 @@ void hier_begin(hier *h, const struct shm_call *call, bool with_data)
 int hier_greet(hier *h, const collectives_op *op)
 {
     int status = CADRE_OK;
-    for (int g = 0; g < h->hosts && !status; g++)
+    for (int g = 0; g < h->hosts && h->lane < h->lanes && !status; g++)
         if (g != h->host && !h->greeted[g])
             status = greet(h, op, g, NULL, 0);
     return status;
@@ -55,7 +55,7 @@ int hier_greet(hier *h, const collectives_op *op)
 int hier_meet(hier *h, collectives_op *op)
 {
     char text[2 * COLLECTIVES_TEXT];
-    if (h->met)
+    if (h->met || h->lane >= h->lanes)
         return CADRE_OK;
     int status = hier_greet(h, op);
     if (!status)

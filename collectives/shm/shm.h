@@ -14,9 +14,9 @@
 enum {
     SHM_RANKS_MAX = 256,
     SHM_LINE = 64,
-    SHM_STAGES = 3,           /* staging buffers a rank: one filled, one reduced, one copied out (ops.c) */
-    SHM_LOOK_NS = 20000000,   /* how often a rank that waits looks for dead peers, the alarm and its deadline */
-    SHM_FRESH_NS = 500000000, /* see collectives_shm_elsewhere */
+    SHM_STAGES = 3,            /* staging buffers a rank: one filled, one reduced, one copied out (ops.c) */
+    SHM_LOOK_NS = 20000000,    /* how often a rank that waits looks for dead peers, the alarm and its deadline */
+    SHM_FRESH_NS = 1000000000, /* see collectives_shm_elsewhere */
     SHM_PATIENCE_S = 5,
 };
 

@@ -8,14 +8,19 @@
  *     tree(lo, n) = x[lo]                              if n = 1
  *                 = tree(lo, h) + tree(lo + h, n - h)  with h the largest power of two below n
  *
+ * (hier: a tree over hosts of trees over their ranks, which is the same where hosts have equally many ranks, a power of
+ * two, one host after the other.)
+ *
  * Every call has a deadline. After an error other than CADRE_EINVAL the communicator is broken: each further call on it
  * returns CADRE_ESTATE with the first error's words; free it. A communicator is used by one thread at a time (with the
  * mpi backend always the one that initialised MPI).
  *
  * What operations return besides: CADRE_EINVAL (found before anything was sent, the other ranks do not hear of it),
  * CADRE_ETIMEDOUT (naming the ranks that are missing), CADRE_EPEER (a rank died; shm notices within a second, MPI's own
- * mpirun ends the job), CADRE_EMISMATCH (the ranks call different operations; shm always notices), CADRE_ECANCELED.
- * Where the backend can (shm), the first rank to fail tells the others, which then return its status and words. Buffers
+ * mpirun ends the job), CADRE_EMISMATCH (the ranks call different operations; shm and hier always notice),
+ * CADRE_ECANCELED.
+ * Where the backend can (shm, hier), the first rank to fail tells the others, which then return its status and words.
+ * Buffers
  * are undefined after an error. They have to be aligned to their elements.
  *
  * With the nccl backend a buffer is either on the GPU (on all ranks) or in host memory (on all ranks): the former goes to

@@ -15,6 +15,8 @@ extern struct contract_traits {
     void (*copy)(void *to, const void *from, size_t nbytes);
     void (*hurry)(cadre_comm *comm, double timeout_s); /* change a communicator's timeout; NULL: the front's is all */
     bool within_rounding;                              /* reductions there are taken in another order */
+    bool another_order; /* wherever the memory is; but the same on every rank and every time */
+    bool sample;        /* every other type and size will do */
 } contract_traits;
 
 /* All that works: every operation, type, size and placement, compared bit for bit with a scalar reference. */

@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 #include "base/fault.h"
+#include "contract.h"
 #include "mpi_double.h"
 #include "ranks.h"
 #include "strikes.h"
@@ -23,8 +24,13 @@
 
 #include <cmocka.h>
 
-static int lanes = 2; /* ranks a host; inherited by those who are forked */
+static const char *hosts = "aabb"; /* each rank's; inherited by those who are forked */
 static bool everything;
+#if defined(__SANITIZE_ADDRESS__)
+enum { FEWER = 2 };
+#else
+enum { FEWER = 1 };
+#endif
 
 static void prepare(int world)
 {
@@ -42,7 +48,7 @@ static void enter(const cadre_oob *oob)
     CHECK(setenv("OMPI_COMM_WORLD_RANK", text, 1) == 0);
     snprintf(text, sizeof text, "%d", oob->world);
     CHECK(setenv("OMPI_COMM_WORLD_SIZE", text, 1) == 0);
-    snprintf(text, sizeof text, "host-%d", oob->rank / lanes);
+    snprintf(text, sizeof text, "host-%c", hosts[oob->rank]);
     CHECK(setenv("CADRE_HOST_ID", text, 1) == 0);
 }
 
@@ -56,46 +62,90 @@ static cadre_comm *join(const cadre_oob *oob, double timeout_s)
 
 /* ---- ranks killed and stopped ---- */
 
-static void strike_all(bool stop, int world, int last_step, int stride, bool (*sees_death)(int, int))
+/* With nobody beside it to see it die, the other hosts know by the deadline. */
+static bool sees_death(int rank, int victim)
+{
+    (void)rank;
+    for (int r = 0; hosts[r]; r++)
+        if (r != victim && hosts[r] == hosts[victim])
+            return true;
+    return false;
+}
+
+static uint32_t lot(uint32_t number)
+{
+    number *= 0x9e3779b1u;
+    number = (number ^ number >> 15) * 0x85ebca77u;
+    return number ^ number >> 13;
+}
+
+/* One of `one_of` scenes, picked as by lot but always the same; or all. */
+static void strike_all(bool stop, int world, int last_step, unsigned one_of)
 {
     struct strike_place place = {
         .backend = "hier", .world = world, .prepare = prepare, .enter = enter, .sees_death = sees_death};
     static struct strike list[2000];
     int count = 0;
+    uint32_t number = 0;
     for (int operation = 0; operation < STRIKE_OPERATIONS; operation++)
         for (int step = 1; step <= last_step; step++)
             for (int victim = 0; victim < world; victim++)
-                if (everything || (operation + step + victim) % stride == 0)
+                if (lot(++number) % (one_of * FEWER) == 0 || everything)
                     list[count++] = (struct strike){&place, operation, step, victim, stop};
-    strikes_run(list, count, stop ? 6 : 3);
+    assert_true(count > 0);
+    strikes_run(list, count, stop ? 5 : 3);
 }
 
 static void test_killed(void **state)
 {
     (void)state;
-    strike_all(false, 4, 8, 5, NULL);
+    strike_all(false, 4, 8, 5);
 }
 
 static void test_stopped(void **state)
 {
     (void)state;
-    strike_all(true, 4, 6, 9, NULL);
+    strike_all(true, 4, 6, 9);
 }
 
-/* With nobody beside it to see it die, the other hosts know by the deadline. */
-static bool nobody(int rank, int victim)
+static void test_uneven_hosts(void **state)
 {
-    (void)rank;
-    (void)victim;
-    return false;
-}
-
-static void test_host_killed(void **state)
-{
+    const char *before = hosts;
     (void)state;
-    lanes = 1;
-    strike_all(false, 3, 4, 5, nobody);
-    lanes = 2;
+    hosts = "aab";
+    strike_all(false, 3, 6, 9);
+    strike_all(true, 3, 6, 13);
+    hosts = "abca";
+    strike_all(false, 4, 6, 17);
+    strike_all(true, 4, 6, 23);
+    hosts = before;
+}
+
+/* ---- ranks dealt out in other ways ---- */
+
+static void contract(const cadre_oob *oob, void *user)
+{
+    (void)user;
+    enter(oob);
+    contract_results(oob, "hier");
+}
+
+static void test_layouts(void **state)
+{
+    static const char *const layouts[] = {"abab", "abcbb"};
+    const char *before = hosts;
+    (void)state;
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        char what[64];
+        hosts = layouts[i];
+        contract_traits.another_order = true;
+        contract_traits.sample = !everything;
+        snprintf(what, sizeof what, "ranks on hosts %s", hosts);
+        watchdog(what, 200);
+        prepare((int)strlen(hosts));
+        ranks_run(PROCESSES, (int)strlen(hosts), -1, contract, NULL);
+    }
+    hosts = before;
 }
 
 /* ---- hosts that disagree ---- */
@@ -142,7 +192,7 @@ static void disagreeing(const cadre_oob *oob, void *user)
     for (int host = 0; host < 2; host++) {
         cadre_comm *comm = join(oob, 30);
         CHECK(cadre_barrier(comm) == CADRE_OK);
-        int status = disagree(comm, what, oob->rank / lanes == host, data, more);
+        int status = disagree(comm, what, oob->rank / 2 == host, data, more);
         const char *words = strstr(cadre_error_message(), " calls ");
         CHECK(status == CADRE_EMISMATCH && words);
         CHECK(strstr(cadre_error_message(), "rank 0 calls ") || strstr(cadre_error_message(), "rank 1 calls "));
@@ -229,7 +279,7 @@ static void small_dev_shm(const cadre_oob *oob, void *user)
     cadre_comm *comm = NULL;
     cadre_comm_options options = {.size = sizeof options, .backend = "hier", .timeout_s = 60};
     void *memory = NULL;
-    if (oob->rank / lanes == 1)
+    if (hosts[oob->rank] == 'b')
         base_fault_set("memfd:1+");
     if (oob->rank == 2 && (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
                            mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=256k") != 0))
@@ -320,9 +370,9 @@ static void test_dying(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_disagree),    cmocka_unit_test(test_half_made), cmocka_unit_test(test_small_dev_shm),
-        cmocka_unit_test(test_dying),       cmocka_unit_test(test_killed),    cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_host_killed),
+        cmocka_unit_test(test_layouts),       cmocka_unit_test(test_disagree),     cmocka_unit_test(test_half_made),
+        cmocka_unit_test(test_small_dev_shm), cmocka_unit_test(test_dying),        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_stopped),       cmocka_unit_test(test_uneven_hosts),
     };
     everything = argc > 1 && strcmp(argv[1], "all") == 0;
     if (argc > 1 && !everything)
