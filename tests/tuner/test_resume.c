@@ -502,7 +502,7 @@ static void a_budget_over_lives(void **state)
     cadre_tuner_result result;
     cadre_tuner tuner = {.num_samples = 4, .cores = 1};
     plan.silent = true;
-    assert_int_equal(fit_for("a", tuner, 700, SIGINT), 0);
+    assert_int_equal(fit_for("a", tuner, 700, SIGUSR1), 0);
     tuner.resume = CADRE_TUNE_RESUME;
     tuner.stop.time_budget_s = 0.4;
     assert_int_equal(fit("a", tuner, &result), CADRE_OK);
