@@ -21,6 +21,7 @@ struct cadre_comm {
     int64_t late_ns; /* waited for ranks that came later (cadre_comm_late_s) */
     bool wish;       /* to leave, of this rank; rides on the next gradient sync (wish.c) */
     int agreed;      /* what the last sync brought back: 0 nothing yet, 1 nobody, 2 somebody wishes to leave */
+    int logical;     /* workers that each rank stands for, 0: none (wish.c) */
     void (*on_progress)(void *user); /* progress.h */
     void *on_progress_user;
     cadre_request *head, *tail; /* requests not complete, oldest first; only the head is known to the backend */

@@ -1,4 +1,4 @@
-/* The wish to leave, which rides on other traffic. */
+/* What the session and ddp tell each other by way of the communicator: the wish to leave, which rides on other traffic, and logical workers. */
 #include "comm.h"
 
 void cadre_comm_set_wish(cadre_comm *comm, bool wish) { comm->wish = wish; }
@@ -13,3 +13,7 @@ int cadre_comm_take_agreed(cadre_comm *comm)
     comm->agreed = 0;
     return agreed - 1;
 }
+
+void cadre_comm_set_logical(cadre_comm *comm, int workers) { comm->logical = workers; }
+
+int cadre_comm_logical(const cadre_comm *comm) { return comm->logical; }

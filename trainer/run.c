@@ -477,6 +477,7 @@ json_t *run_start_message(trainer_run *run, int threads)
     message_set_int(message, "world", run->world);
     message_set_int(message, "threads", threads);
     message_set_int(message, "rows", run->trainer->scaling.logical_workers ? run->trainer->scaling.logical_workers / run->world : 1);
+    message_set_int(message, "logical", run->trainer->scaling.logical_workers > 0);
     message_set_int(message, "report", run->report);
     message_set_int(message, "step", run->step);
     message_set_int(message, "every", run->trainer->checkpoint.every_steps);

@@ -72,6 +72,7 @@ int session_init(cadre_session *session, const json_t *start, int rank, trainer_
         session_done(session);
         return CADRE_ENOMEM;
     }
+    cadre_comm_set_logical(comm, message_int(start, "logical", 0) ? session->rows : 0);
     collectives_on_progress(comm, on_collective, session);
     return CADRE_OK;
 }

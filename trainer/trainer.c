@@ -65,6 +65,8 @@ int fit_check(const cadre_trainer *trainer)
     int workers = scaling->num_workers ? scaling->num_workers : 1;
     if (scaling->logical_workers && (scaling->logical_workers < 0 || !fit_logical(scaling->logical_workers, workers)))
         return base_error(CADRE_EINVAL, "scaling.logical_workers is %d: give %d (num_workers) times a power of two, or 0", scaling->logical_workers, workers);
+    if (scaling->logical_workers && scaling->device && strcmp(scaling->device, "cpu") != 0)
+        return base_error(CADRE_EINVAL, "scaling.device is \"%s\": logical workers add up in host memory, leave it NULL or scaling.logical_workers 0", scaling->device);
     if (scaling->min_workers < 0 || scaling->min_workers > (scaling->num_workers ? scaling->num_workers : 1))
         return base_error(CADRE_EINVAL, "scaling.min_workers is %d: give 1 to num_workers (%d), or 0 for a fixed number", scaling->min_workers,
                           scaling->num_workers ? scaling->num_workers : 1);

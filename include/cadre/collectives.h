@@ -198,6 +198,13 @@ CADRE_API void cadre_comm_set_agreed(cadre_comm *comm, bool any);
 /** 1: some rank wished, 0: none did, -1: nothing has come back since the last call. */
 CADRE_API int cadre_comm_take_agreed(cadre_comm *comm);
 
+/**
+ * How many logical workers each rank stands for (scaling.logical_workers), 0 when there are none: the session sets it, and ddp, which has to sum for as
+ * many, refuses other options. Local.
+ */
+CADRE_API void cadre_comm_set_logical(cadre_comm *comm, int workers);
+CADRE_API int cadre_comm_logical(const cadre_comm *comm);
+
 /** What this build and machine have, for `cadre info`: calls `fn` for every backend with its name, score here (0: does
  * not work) and why. */
 typedef void cadre_backend_fn(const char *name, int score, const char *detail, void *user);

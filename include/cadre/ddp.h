@@ -76,7 +76,9 @@ CADRE_API int cadre_ddp_no_sync(cadre_ddp *ddp, bool on);
  * this process stands for, on its part of the batch, and this call, with 0, 1, ... in turn, comes before each. The last cadre_ddp_backward
  * syncs: the gradients are the mean over all workers, summed in one order. Threads are to be the same number everywhere, and layers with state to be
  * updated in the forward pass keep the first worker's. Without `logical` in the options there is one, and nothing is done.
- * CADRE_ESTATE: out of turn; CADRE_ENOTSUP by cadre_ddp_new: with bfloat16 parameters or most other options.
+ * The program draws random numbers in the passes alone (between them libtorch's generator is some worker's).
+ * CADRE_ESTATE: out of turn; by cadre_ddp_new CADRE_ENOTSUP: with bfloat16 parameters, on a GPU, or with wire, find_unused, sharded, overlap or mean
+ * buffers; CADRE_EINVAL: `logical` is not what the session's group has.
  */
 CADRE_API int cadre_ddp_logical(cadre_ddp *ddp, int index);
 

@@ -54,6 +54,7 @@ static void options(void **state)
     refuse((cadre_trainer){.failure.max_failures = -2}, "failure.max_failures is -2");
     refuse((cadre_trainer){.failure.hang_timeout_s = NAN}, "failure.hang_timeout_s");
     refuse((cadre_trainer){.failure.grace_s = -3}, "failure.grace_s is -3");
+    refuse((cadre_trainer){.scaling = {.num_workers = 2, .logical_workers = 4, .device = "cuda"}}, "scaling.device is \"cuda\": logical workers add up in host memory");
     refuse((cadre_trainer){.checkpoint.keep = -1}, "checkpoint.keep is -1");
     refuse((cadre_trainer){.checkpoint.every_steps = -5}, "checkpoint.every_steps is -5");
     refuse((cadre_trainer){.checkpoint.score_mode = CADRE_MEAN}, "checkpoint.score_mode is 1");

@@ -105,6 +105,9 @@ static int take_options(cadre_ddp *ddp, const cadre_ddp_options *options)
         return cadre_fail(CADRE_EINVAL, "cadre_ddp_new: %d is no wire", (int)ddp->options.wire);
     if (ddp->options.buffers < CADRE_BUFFERS_OWN || ddp->options.buffers > CADRE_BUFFERS_MEAN)
         return cadre_fail(CADRE_EINVAL, "cadre_ddp_new: %d is no way to treat buffers", (int)ddp->options.buffers);
+    int status = ddp_check_logical(ddp);
+    if (status != CADRE_OK)
+        return status;
     if (ddp->options.sharded && ddp->options.find_unused)
         return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: a sharded optimiser steps whole buckets, so find_unused has no meaning with it");
     if (ddp->options.sharded && ddp->options.overlap)

@@ -82,7 +82,11 @@ void ddp_free_shards(cadre_ddp *ddp);
 int ddp_show_shards(cadre_ddp *ddp);
 
 /* logical.c */
+/* CADRE_EINVAL: the session's group has logical workers, and the options others or none. */
+int ddp_check_logical(const cadre_ddp *ddp);
 int ddp_make_logical(cadre_ddp *ddp);
+/* Is libtorch's generator only one of this process's? */
+bool ddp_has_several_generators(void);
 void ddp_free_logical(cadre_ddp *ddp);
 /* CADRE_ESTATE unless cadre_ddp_logical was called for the pass under way. */
 int ddp_logical_begun(const cadre_ddp *ddp);

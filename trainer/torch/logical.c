@@ -29,6 +29,11 @@ struct ddp_logical {
     size_t buffers_nbytes;
 };
 
+/* How many there are in this process that stand for several workers: libtorch's generator is then one worker's alone. */
+static int several;
+
+bool ddp_has_several_generators(void) { return several > 0; }
+
 static int no_memory(void) { return cadre_fail(CADRE_ENOMEM, "out of memory for logical workers"); }
 
 static unsigned char *generator(struct ddp_logical *own, int index) { return own->generators + (size_t)index * own->generator_nbytes; }
@@ -70,13 +75,26 @@ static int make_room(cadre_ddp *ddp)
     return own->partial && own->buffers ? CADRE_OK : no_memory();
 }
 
+int ddp_check_logical(const cadre_ddp *ddp)
+{
+    int wanted = cadre_comm_logical(ddp->comm);
+    if (wanted == 0 || wanted == ddp->options.logical)
+        return CADRE_OK;
+    return cadre_fail(CADRE_EINVAL, "cadre_ddp_new: scaling.logical_workers gives this process %d of them, the options have %d: set .logical = cadre_session_logical_count(session)",
+                      wanted, ddp->options.logical);
+}
+
 int ddp_make_logical(cadre_ddp *ddp)
 {
     const cadre_ddp_options *options = &ddp->options;
     if (options->logical < 1 || options->logical > 1 << LEVELS || (options->logical & (options->logical - 1)))
         return cadre_fail(CADRE_EINVAL, "cadre_ddp_new: %d logical workers: give a power of two up to %d", options->logical, 1 << LEVELS);
-    if (options->wire || options->find_unused || options->sharded || options->overlap || options->buffers == CADRE_BUFFERS_MEAN)
-        return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: logical workers go with no other option than buckets, and buffers of one's own or broadcast");
+    const char *unfit = options->wire ? "wire: what travels is rounded" : options->find_unused ? "find_unused" : options->sharded ? "sharded: a rank has a part of the sums" :
+                        options->overlap ? "overlap" : options->buffers == CADRE_BUFFERS_MEAN ? "buffers = CADRE_BUFFERS_MEAN: the mean is over processes" : NULL;
+    if (unfit)
+        return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: logical workers do not go with .%s", unfit);
+    if (cadre_comm_device(ddp->comm) >= 0)
+        return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: logical workers add up in host memory, and the communicator (%s) reduces on a GPU", cadre_comm_backend(ddp->comm));
     for (int i = 0; i < ddp->bucket_count; i++)
         if (ddp->buckets[i].dtype == CADRE_BFLOAT16)
             return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: parameters of bfloat16 are rounded at each sum: no logical workers with them");
@@ -84,6 +102,7 @@ int ddp_make_logical(cadre_ddp *ddp)
     if (!ddp->logical)
         return no_memory();
     ddp->logical->count = options->logical;
+    several += options->logical > 1;
     ddp->logical->total = options->logical * cadre_comm_world(ddp->comm);
     int status = make_room(ddp);
     return status == CADRE_OK ? make_generators(ddp) : status;
@@ -94,6 +113,7 @@ void ddp_free_logical(cadre_ddp *ddp)
     struct ddp_logical *own = ddp->logical;
     if (!own)
         return;
+    several -= own->count > 1;
     for (int i = 0; own->partial && i < ddp->bucket_count * own->levels; i++)
         free(own->partial[i]);
     free(own->partial);

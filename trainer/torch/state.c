@@ -1,5 +1,5 @@
 /* Modules, optimisers and the random state as entries of a cadre_state. */
-#include "cadre/ddp.h"
+#include "inside.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +97,8 @@ int cadre_state_add_sharded_optim(cadre_state *state, const char *prefix, ct_opt
 static int save_rng(void *user, void *buffer, size_t nbytes)
 {
     (void)user;
+    if (ddp_has_several_generators()) /* the others would begin anew after a restart */
+        return cadre_fail(CADRE_ENOTSUP, "it is one logical worker's of several: add them by cadre_state_add_logical_rng");
     return ct_rng_get_state(buffer, nbytes) == CT_OK ? CADRE_OK : failed("save the random state");
 }
 
