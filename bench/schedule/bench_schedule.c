@@ -35,6 +35,7 @@ static const struct row rows[] = {
     {"random, asha stopping", {&cadre_scheduler_asha, &(const cadre_asha_options){.max_t = LCBENCH_EPOCHS, .reduction_factor = 3}}, NULL},
     {"random, asha promotion", {&cadre_scheduler_asha, &(const cadre_asha_options){.max_t = LCBENCH_EPOCHS, .reduction_factor = 3, .promotion = true}}, NULL},
     {"tpe, fifo", {&cadre_scheduler_fifo, NULL}, "tpe"},
+    {"gp, fifo", {&cadre_scheduler_fifo, NULL}, "gp"},
     {"tpe, hyperband", {&cadre_scheduler_hyperband, &bands}, "tpe"},
     {"bohb, hyperband", {&cadre_scheduler_hyperband, &bands}, "bohb"},
     {"bohb, hyperband delayed", {&cadre_scheduler_hyperband, &delayed_bands}, "bohb"},
