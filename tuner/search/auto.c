@@ -8,8 +8,8 @@
  * - else first gp: few results go furthest there, whatever the space is;
  * - where more than four trials have run at once, every third suggestion tpe's as soon as it has a model: gp alone
  *   makes too much of the same before it hears of it;
- * - where nothing is continuous, after 50 results gp and tpe in turn: of 12 runs of 200 trials on four tables of
- *   trainings they found the best config in 9, gp alone in 7, tpe alone in 5;
+ * - where nothing is continuous, after 50 results gp and tpe in turn: on eight tables of trainings (bench/search) the
+ *   regret after 200 trials is smaller than gp's alone in 40 of 130 runs and larger in 16;
  * - after 200 results cmaes, where all dimensions are numbers that are always there, not all in steps: begun around
  *   the best of what is known, it costs nothing however many results there are, goes on to many digits, and looks
  *   elsewhere when it has;
