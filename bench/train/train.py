@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -66,11 +67,12 @@ def theirs():
     return [sys.executable, str(HERE / "ddp.py")]
 
 
-def in_turn(groups, steps, rounds):
+def in_turn(groups, steps, rounds, pause=0):
     """Each group is a list of programs that work at the same time; returns each group's rates, those of its programs added up."""
     rates = [[] for _ in groups]
     for round_number in range(rounds + 1):
         for index, group in enumerate(groups):
+            time.sleep(pause)
             for program in group:
                 program.begin(steps)
             rate = sum(program.rate() for program in group)
@@ -123,7 +125,7 @@ def overlap(options, results):
         if options.only and options.only not in name:
             continue
         program = Program("cadre", ours(options), 18, options.batch, 2, layout, dtype)
-        rates = in_turn([[program]], options.steps or 1, options.rounds)[0]
+        rates = in_turn([[program]], options.steps or 1, options.rounds, options.pause)[0]
         step = program.images / statistics.median(rates)
         worst = 0
         for rank, rounds in enumerate(zip(*program.waits[1:])):
@@ -133,8 +135,8 @@ def overlap(options, results):
             print(f"{name:34} rank {rank}: step {1000 * step:.1f} ms, not hidden {100 * waited:.2f} % of it (rounds {100 * min(x[0] for x in rounds):.2f} "
                   f"to {100 * max(x[0] for x in rounds):.2f}): for the other rank {100 * late:.2f} %, exchange {100 * exchange:.2f} %", flush=True)
         mean = statistics.median(statistics.mean(x[0] for x in ranks) for ranks in program.waits[1:])
-        print(f"{name:34} mean of the ranks {100 * mean:.2f} %, the worse one {100 * worst:.2f} %  bar 2.00 % (the worse one): "
-              f"{'met' if worst <= 0.02 else 'MISSED'}", flush=True)
+        print(f"{name:34} mean of both ranks {100 * mean:.2f} %, the worse one {100 * worst:.2f} %  bar 2.00 % (the higher figure): "
+              f"{'met' if max(mean, worst) <= 0.02 else 'MISSED'}", flush=True)
         results.append({"name": f"{name} overlap", "step_s": step, "rounds": program.waits[1:], "mean": mean, "worst": worst, "bar": 0.02})
 
 
@@ -182,6 +184,8 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build"), help="build folder, with the target `bench` built")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=0, help="in a round; 0: as many as suit the model")
+    parser.add_argument("--pause", type=float, default=0, help="of `overlap`: seconds before a round, so that under chrt the kernel's limit for the "
+                        "real-time class (95 %% of a second) does not stop one rank for 50 ms")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=5, help="of `accuracy`")
     parser.add_argument("--only", help="only the comparisons that have this in their name")

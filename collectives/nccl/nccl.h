@@ -133,8 +133,7 @@ void collectives_nccl_unwatch(nccl *n);
 /* There is something to watch. Under the lock. */
 void collectives_nccl_wake(nccl *n);
 
-/* ops.c, for all: */
-/* Make `device` this thread's; the answer undoes it. */
+/* ops.c too. Make `device` this thread's; the answer undoes it. */
 int collectives_nccl_on_device(const nccl *n);
 void collectives_nccl_off_device(const nccl *n, int before);
 

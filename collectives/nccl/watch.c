@@ -80,5 +80,6 @@ void collectives_nccl_unwatch(nccl *n)
     pthread_cond_signal(&n->wake);
     pthread_mutex_unlock(&n->lock);
     pthread_join(n->watcher, NULL);
+    pthread_cond_destroy(&n->wake);
     n->watched = false;
 }
