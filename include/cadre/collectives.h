@@ -20,8 +20,7 @@
  * mpirun ends the job), CADRE_EMISMATCH (the ranks call different operations; shm and hier always notice),
  * CADRE_ECANCELED.
  * Where the backend can (shm, hier), the first rank to fail tells the others, which then return its status and words.
- * Buffers
- * are undefined after an error. They have to be aligned to their elements.
+ * Buffers are undefined after an error. They have to be aligned to their elements.
  *
  * With the nccl backend a buffer is either on the GPU (on all ranks) or in host memory (on all ranks): the former goes to
  * NCCL, which sums in an order of its own (equal within rounding; bfloat16 is rounded after each addition; a NaN may be

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 enum { LARGE = 1 << 20, SMALL = 100 };
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { DEADLINE_S = 5 };
 #else
 enum { DEADLINE_S = 3 };
@@ -140,7 +140,7 @@ static pid_t start(const struct strike *strike)
 void strikes_run(const struct strike *strikes, int count, int at_once)
 {
     int running = 0, failed = 0;
-    watchdog("strikes", 500);
+    watchdog("strikes", 100 + 10 * (unsigned)count);
     for (int i = 0; i < count || running > 0;) {
         if (i < count && running < at_once) {
             start(&strikes[i++]);

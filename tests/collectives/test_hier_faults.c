@@ -26,7 +26,7 @@
 
 static const char *hosts = "aabb"; /* each rank's; inherited by those who are forked */
 static bool everything;
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { FEWER = 2 };
 #else
 enum { FEWER = 1 };
@@ -374,8 +374,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_small_dev_shm), cmocka_unit_test(test_dying),        cmocka_unit_test(test_killed),
         cmocka_unit_test(test_stopped),       cmocka_unit_test(test_uneven_hosts),
     };
-    everything = argc > 1 && strcmp(argv[1], "all") == 0;
-    if (argc > 1 && !everything)
-        cmocka_set_test_filter(argv[1]);
+    for (int i = 1; i < argc; i++) { /* "all", the name of a test */
+        if (strcmp(argv[i], "all") == 0)
+            everything = true;
+        else
+            cmocka_set_test_filter(argv[i]);
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
