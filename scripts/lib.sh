@@ -13,7 +13,7 @@ fail() {
 packages_run='gcc g++ cmake ninja-build pkg-config libtorch-dev libopenmpi-dev openmpi-bin libsqlite3-dev libuv1-dev libjansson-dev
 zlib1g-dev libxxhash-dev libyaml-dev libopenblas0-openmp dataset-fashion-mnist'
 packages_test="$packages_run libcmocka-dev python3-torch python3-numpy python3-optuna python3-venv python3-pip clang
-libclang-rt-14-dev iproute2 locales sqlite3"
+libclang-rt-14-dev iproute2 locales sqlite3 valgrind"
 
 installed() {
     case $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null) in

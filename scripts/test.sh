@@ -44,7 +44,7 @@ for name in ${CADRE_SANITIZERS-asan tsan}; do
     build "$root/build-$name" -- --preset "$name"
     case $name in
     asan) adopt asan '(base|collectives|tracking|data|state|trainer|tuner|cli)_' ;;
-    tsan) adopt tsan '(collectives_(s|nccl_threads)|data_(loader|checkpoint)|base_)' ;; # what has threads: ranks, the loader, the log
+    tsan) adopt tsan '(collectives_(s|nccl_threads)|data_(loader|checkpoint)|base_|trainer_(fit|report))' ;; # what has threads: ranks, the loader, the saver, the log
     esac
 done
 
@@ -60,6 +60,8 @@ END
         say "the fuzz targets are left out: there is no clang"
     fi
 fi
+
+export TSAN_OPTIONS="${TSAN_OPTIONS-halt_on_error=1}" # a race ends a worker at once: after its last word nobody looks at its exit code
 
 # Two at a time: many tests wait more than they work. Each has a deadline of its own, and this one where it has not.
 ctest --test-dir "$suite" --output-on-failure --no-tests=error --timeout 300 -j "${CTEST_PARALLEL_LEVEL:-2}" "$@"

@@ -351,7 +351,7 @@ static void test_small_dev_shm(void **state)
     pid_t child = fork(); /* with a view of its own of what is mounted */
     assert_true(child >= 0);
     if (child == 0) {
-        if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) != 0 ||
             mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=24m") != 0)
             _exit(77);
         ranks_run(PROCESSES, 2, -1, small_dev_shm, NULL);

@@ -128,7 +128,7 @@ static void a_dead_writer_leaves_no_half(void **state)
 /* A file system of 128 KiB in a mount namespace of this process; false when that is not allowed. */
 static bool mount_small(const char *path)
 {
-    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("none", path, "tmpfs", 0, "size=128k") == 0;
 }
 

@@ -274,7 +274,7 @@ static int on_small_disk(const char *mount_point)
     int status = CADRE_OK;
     if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
         return 77;
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("none", mount_point, "tmpfs", 0, "size=2m") != 0)
         return 77;
     snprintf(path, sizeof path, "%s/run/cadre.db", mount_point);

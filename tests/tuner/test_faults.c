@@ -207,6 +207,9 @@ static void every_allocation_of_a_sweep(void **state)
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         print_message("%d allocations failed\n", fail_each("alloc", calls[i]));
 #if defined(YAML_FAULTS)
+    const char *preloaded = getenv("LD_PRELOAD");
+    if (preloaded && strstr(preloaded, "vgpreload")) /* valgrind's malloc is in ours' place */
+        return;
     int failed = fail_each("yaml", read_yaml);
     print_message("%d allocations of libyaml failed\n", failed);
     assert_true(failed > 10);

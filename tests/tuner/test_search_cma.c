@@ -39,7 +39,7 @@ static void eigenvectors_give_the_matrix_again(void **state)
     base_rng rng;
     base_rng_init(&rng, 1, 0);
     for (int n = 1; n <= MOST; n++) {
-        double a[MOST * MOST], axis[MOST * MOST], value[MOST], spare[3 * MOST];
+        double a[MOST * MOST] = {0}, axis[MOST * MOST], value[MOST], spare[3 * MOST];
         for (int i = 0; i < n; i++) /* from 1 to 1e-6, and some zeros */
             for (int j = 0; j <= i; j++)
                 a[i * n + j] = a[j * n + i] =

@@ -26,8 +26,8 @@ enum {
 #define GP_WIDEN  4
 
 /* Vector code for processors that have it, chosen when the library is loaded. (Clang's clones cannot be called from
- * another file.) */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+ * another file. What chooses runs before the thread sanitizer is there.) */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define GP_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define GP_WIDE
