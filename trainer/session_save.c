@@ -1,7 +1,7 @@
 /*
  * Saving: the copy and the writing are the saver's; this is what the ranks have to find out together, and what the record is told. A sharded
  * checkpoint has three stages: each rank writes its share; when a step or report finds that all are down, rank 0 writes index and record and gives the
- * directory its name; when that is through, it is recorded. A rank that dies before leaves a directory of a temporary name, and the former checkpoint
+ * directory its name; when that is through, it is recorded. (The others may be at their next share by then.) A rank that dies before leaves a directory of a temporary name, and the former checkpoint
  * as the last one.
  */
 #include "session.h"

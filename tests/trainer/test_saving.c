@@ -10,16 +10,21 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Entries of the trial's directory whose names have this in them. */
+/* Entries of the trial's directory whose names have this in them, and that are all there at one moment: a listing is none. */
 static int entries_with(const char *name, const char *part)
 {
-    int count = 0;
+    enum { MOST = 64 };
+    char found[MOST][300];
+    int count = 0, there = 0;
     DIR *directory = opendir(in_scratch("runs/%s/trial-00000", name));
-    for (struct dirent *entry; directory && (entry = readdir(directory));)
-        count += strstr(entry->d_name, part) != NULL;
+    for (struct dirent *entry; directory && count < MOST && (entry = readdir(directory));)
+        if (strstr(entry->d_name, part))
+            snprintf(found[count++], sizeof found[0], "%s", entry->d_name);
     if (directory)
         closedir(directory);
-    return count;
+    for (int i = 0; i < count; i++)
+        there += file_exists(in_scratch("runs/%s/trial-00000/%s", name, found[i]));
+    return there;
 }
 
 static const char *kept(const char *name)
@@ -212,7 +217,7 @@ static void one_at_a_time(void **state)
         }
         job_wait(&job, 30);
         assert_int_equal(job.wait_status, 0);
-        assert_int_equal(most, 1);
+        assert_true(most == 1 || (i == 1 && most == 2)); /* a rank may be at its next share while rank 0 gives the last checkpoint its name */
         assert_run_clean(name);
         assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_checkpoints"), 10); /* the last, too: the end waits for it */
         assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_events WHERE kind = 'checkpoint' AND json_extract(value_json, '$.stall_s') > 0"), 10);

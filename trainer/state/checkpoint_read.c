@@ -286,8 +286,8 @@ static int check_local(const struct reading *reading, const state_entry *entry, 
         return base_error(CADRE_EMISMATCH, "it has no local entry \"%s\", which the state has", entry->name);
     if (nbytes * (uint64_t)rows == entry->nbytes)
         return CADRE_OK;
-    return base_error(CADRE_EMISMATCH, "the local entry \"%s\" has %" PRIu64 " bytes a rank there and %zu in the state",
-                      entry->name, nbytes, entry->nbytes / (size_t)rows);
+    return base_error(CADRE_EMISMATCH, "the local entry \"%s\" has %" PRIu64 " bytes a rank there and %zu in the state; %d ranks saved it, and parts of one thing, as a sharded "
+                      "optimiser's, come back to as many", entry->name, nbytes, entry->nbytes / (size_t)rows, reading->record.info.world);
 }
 
 static int check_entry(const struct reading *reading, const state_entry *entry, int rows)
