@@ -16,8 +16,9 @@
  * - after 200 results tpe, where there are choices, conditions or steps alone.
  *
  * What gp costs grows with the results and with the dimensions. It hands over so early that all its suggestions
- * together cost some seconds: before 200 results where there are many dimensions, or where so many trials are planned
- * that each must be a cheap one. No clock is looked at: the same history has the same suggestions on every machine.
+ * together cost some seconds (2.0 in 8 dimensions, 5.8 in 32, 2.5 in 100): before 200 results where there are more, or
+ * where so many trials are planned that each must be a cheap one. No clock is looked at: how fast a machine is changes
+ * no suggestion.
  * Noise is gp's own business, which fits it.
  *
  * Each of them is told everything that happened, as if the trials of the others came from elsewhere, and none before it
