@@ -42,7 +42,7 @@ static double seconds_of(const char *utc)
 
 double cli_trial_seconds(const tracking_trial *row)
 {
-    double seconds = *row->ended ? seconds_of(row->ended) - seconds_of(row->started) : 0;
+    double seconds = *row->ended && *row->started ? seconds_of(row->ended) - seconds_of(row->started) : 0;
     return seconds > 0 ? seconds : 0;
 }
 

@@ -389,6 +389,12 @@ static void test_errored(void **state)
     expect("7,complete,");
     RUNS(0, "command -v xmllint > /dev/null || exit 0; xmllint --noout red.xml green.xml");
     RUNS(2, "cadre resume anew --errored --restart-errored");
+    /* What another program had enqueued and could not be run never began: it took no time. */
+    RUNS(0, "command -v sqlite3 > /dev/null || { echo 'time=\"0.000\"><failure message=\"enqueued'; exit 0; }; cadre tune --name odd -n 1 --quiet " BOWL " && "
+            "sqlite3 runs/odd/cadre.db \"INSERT INTO trials (trial_id, number, study_id, state) VALUES (2, 1, 1, 'WAITING'); "
+            "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (2, 'fixed_params', '[1]')\" && "
+            "cadre resume odd --quiet --junit odd.xml; cat odd.xml");
+    expect("time=\"0.000\"><failure message=\"enqueued");
     RUNS(0, "cadre rm from --yes && test ! -e runs/from");
 }
 
