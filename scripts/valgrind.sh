@@ -17,7 +17,7 @@ esac
 # shellcheck disable=SC2086
 need $packages_test
 # Left out: what looks at the clock (the trainer's jobs have a minute), and what kills its own processes, whose memory counts as lost.
-tests=${1:-'^(base_.*|collectives_self|tracking_(open|rows)|data_(idx|sampler|augment)|state_(config|entries|safetensors|checkpoint|faults)|space.*|schedule|importance|tuner_faults|trainer_group|cli_sweep)$'}
+tests=${1:-'^(base_.*|collectives_self|tracking_(open|rows)|data_(idx|sampler|augment)|state_(config|entries|safetensors|checkpoint|faults)|space.*|importance|tuner_faults|trainer_group|cli_sweep)$'}
 
 suite=$root/build-valgrind/suite
 logs=$root/build-valgrind/logs
