@@ -43,7 +43,7 @@ adopt() {
 for name in ${CADRE_SANITIZERS-asan tsan}; do
     build "$root/build-$name" -- --preset "$name"
     case $name in
-    asan) adopt asan '(base|collectives|tracking|data|state|trainer|tuner|cli)_' ;;
+    asan) adopt asan '(base|collectives|tracking|data|state|trainer|tuner|cli|space|search|schedule|importance)' ;;
     tsan) adopt tsan '(collectives_(s|nccl_threads)|data_(loader|checkpoint)|base_|trainer_(fit|report))' ;; # what has threads: ranks, the loader, the saver, the log
     esac
 done
