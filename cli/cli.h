@@ -68,6 +68,8 @@ void cli_table_free(cli_table *table);
 void cli_table_print(cli_table *table, int indent);
 /** The same below a line with its title, and nothing at all when it has no rows. */
 void cli_table_print_titled(cli_table *table, const char *title);
+/** Print to stdout what has words from a store in it: control characters but newlines become spaces, as a terminal would obey them. */
+void cli_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /** A number as short as it can be while six digits are right. */
 const char *cli_value_text(double value, char text[32]);
 /** UTC text without its fraction of a second; "-" for "". */

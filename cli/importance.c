@@ -335,7 +335,7 @@ int cli_importance_print(tracking_store *store, const tracking_experiment_row *e
         if (table)
             cli_table_print(table, 2);
         if (*(const char *)why.data)
-            printf("why: %s\n", (const char *)why.data);
+            cli_print("why: %s\n", (const char *)why.data);
     }
     base_buffer_free(&note);
     base_buffer_free(&why);

@@ -329,7 +329,7 @@ static int show_trial(tracking_store *store, const char *path, const tracking_tr
     char started[32], ended[32], value[32];
     bool held = tracking_lock_held(path, NULL, 0);
     const char *detail = detail_of(trial, held);
-    printf("\ntrial %" PRId64 ": %s%s%s%s, value %s, from %s to %s\n", trial->number, cli_state_name(trial->state),
+    cli_print("\ntrial %" PRId64 ": %s%s%s%s, value %s, from %s to %s\n", trial->number, cli_state_name(trial->state),
            *detail ? " (" : "", detail, *detail ? ")" : "",
            trial->has_value ? cli_value_text(trial->value, value) : "-", cli_time_text(trial->started, started),
            cli_time_text(trial->ended, ended));
@@ -390,7 +390,7 @@ static void show_head(const char *path, const tracking_experiment_row *row)
 {
     char owner[512], value[32], when[32];
     bool held = tracking_lock_held(path, owner, sizeof owner);
-    printf("experiment %s (%s)\n", row->name, path);
+    cli_print("experiment %s (%s)\n", row->name, path);
     printf("%s%s, last activity %s UTC\n",
            held           ? "running: "
            : row->running ? "interrupted"
@@ -399,7 +399,7 @@ static void show_head(const char *path, const tracking_experiment_row *row)
     printf("trials: %" PRId64 " running, %" PRId64 " complete, %" PRId64 " pruned, %" PRId64 " failed\n", row->running,
            row->complete, row->pruned, row->failed);
     if (*row->metric)
-        printf("objective: %s %s", row->direction == TRACKING_MAXIMIZE ? "maximize" : "minimize", row->metric);
+        cli_print("objective: %s %s", row->direction == TRACKING_MAXIMIZE ? "maximize" : "minimize", row->metric);
     if (*row->metric && row->has_best)
         printf(", best%s %s (trial %" PRId64 ")", row->best_so_far ? " so far" : "", cli_value_text(row->best, value),
                row->best_number);

@@ -15,6 +15,33 @@ struct cli_table {
     bool short_of_memory;
 };
 
+/* What a terminal would obey becomes spaces, other than `but`. */
+static void make_plain(char *text, const char *but)
+{
+    for (unsigned char *at = (unsigned char *)text; *at; at++)
+        if ((*at < 0x20 || *at == 0x7f) && !strchr(but, *at))
+            *at = ' ';
+}
+
+void cli_print(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int length = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    char *text = length < 0 ? NULL : base_malloc((size_t)length + 1);
+    if (!text) {
+        cli_fail("out of memory");
+        return;
+    }
+    va_start(args, fmt);
+    vsnprintf(text, (size_t)length + 1, fmt, args);
+    va_end(args);
+    make_plain(text, "\n");
+    fputs(text, stdout);
+    free(text);
+}
+
 static void add_cell(cli_table *table, char *text)
 {
     if (text && (table->count & (table->count - 1)) == 0) { /* grows at powers of two */
@@ -30,9 +57,7 @@ static void add_cell(cli_table *table, char *text)
         table->short_of_memory = true;
         return;
     }
-    for (unsigned char *at = (unsigned char *)text; *at; at++)
-        if (*at < 0x20 || *at == 0x7f)
-            *at = ' ';
+    make_plain(text, "");
     table->cells[table->count++] = text;
 }
 

@@ -180,6 +180,19 @@ static void test_show_json(void **state)
     json_decref(object);
 }
 
+/* Who may write the store does not get to drive the reader's terminal. */
+static void test_show_plain(void **state)
+{
+    (void)state;
+    int64_t experiment;
+    assert_ok(tracking_experiment(store, "evil\033[31m\r", "loss\033]0;x\a", TRACKING_MINIMIZE, &experiment));
+    assert_ok(tracking_commit(store, true));
+    assert_int_equal(cadre("show runs/first/cadre.db"), 0);
+    expect("experiment evil [31m  (");
+    expect("objective: minimize loss ]0;x ");
+    assert_null(strpbrk(output, "\033\r\a"));
+}
+
 /* Several trials are listed; one of them can be asked for. Several experiments in one file are told apart by name. */
 static void test_several(void **state)
 {
@@ -286,6 +299,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ls, setup, teardown),
         cmocka_unit_test_setup_teardown(test_show, setup, teardown),
         cmocka_unit_test_setup_teardown(test_show_json, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_show_plain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_several, setup, teardown),
         cmocka_unit_test_setup_teardown(test_info, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_output, setup, teardown),
