@@ -83,6 +83,20 @@ static bool acts(const job_options *options, cadre_session *session, const char 
            (options->act_attempt < 0 || options->act_attempt == cadre_session_attempt(session));
 }
 
+/* Not another step, which "OUT.spins" tells. */
+static void spin(const job_options *options)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s.spins", options->out ? options->out : "");
+    FILE *file = options->out ? fopen(path, "w") : NULL;
+    if (file) {
+        fputs("here\n", file);
+        fclose(file);
+    }
+    for (;;)
+        pause_us(1000000);
+}
+
 /* What may go wrong at a step. CADRE_OK: go on. */
 static int act_at_step(const job_options *options, cadre_session *session)
 {
@@ -104,8 +118,7 @@ static int act_at_step(const job_options *options, cadre_session *session)
     if (acts(options, session, "term-controller")) /* the wish of a batch system */
         kill(getppid(), SIGTERM);
     if (acts(options, session, "spin"))
-        for (;;)
-            pause_us(1000000);
+        spin(options);
     for (int i = 0; acts(options, session, "collectives") && i < 30; i++) { /* 3 s of work without a step */
         pause_us(100000);
         if (cadre_barrier(cadre_session_comm(session)) != CADRE_OK)

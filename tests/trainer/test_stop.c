@@ -145,8 +145,7 @@ static void twice(void **state)
     (void)state;
     job_expect("undisturbed", "workers=2", "OK");
     job job = job_start("twice", "workers=2 act=spin act_rank=1 act_step=7 act_attempt=0 grace=60");
-    wait_for_reports("twice", 1);
-    usleep(20000);
+    wait_for_lines(in_scratch("twice.out.spins"), 1);
     double begun = seconds_now();
     kill(job.pid, SIGINT);
     usleep(100000);
@@ -157,7 +156,7 @@ static void twice(void **state)
     /* Without a controller the program itself is ended, as it would be without us. */
     job_expect("undisturbed1", "workers=1", "OK");
     job = job_start("alone", "launcher=inproc act=spin act_step=7 act_attempt=0");
-    wait_for_reports("alone", 1);
+    wait_for_lines(in_scratch("alone.out.spins"), 1); /* before, a signal would be a wish that the next step heeds */
     siginfo_t ended = {0};
     for (int i = 0; i < 100 && waitid(P_PID, (id_t)job.pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0; i++) {
         kill(job.pid, SIGTERM);
