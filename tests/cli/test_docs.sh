@@ -54,6 +54,7 @@ lacks() { # lacks BLOCK: what this machine has not
 
 cd "$work/run"
 ran=0
+left=0
 for block in "$work"/blocks/*; do
     name=${block##*/}
     case $name in
@@ -66,10 +67,12 @@ for block in "$work"/blocks/*; do
     missing=$(lacks "$block")
     if [ -n "$missing" ]; then
         echo "left out, for want of $missing: $(head -n 1 "$block")"
+        left=$((left + 1))
         continue
     fi
     sh -eu "$block" >"$work/log" 2>&1 || { echo "$page: this block fails:"; cat "$block" "$work/log"; exit 1; }
     ran=$((ran + 1))
 done
+[ "$ran" -gt 0 ] || [ "$left" = 0 ] || exit 77 # all that there is needs what is not here
 [ "$ran" -gt 0 ] || { echo "$page: no block of it runs"; exit 1; }
 echo "$page: $ran blocks ran"
