@@ -141,11 +141,11 @@ static void two_in_turn(void **state)
     (void)state;
     cadre_space *space =
         make(PARAMS(CADRE_RANDINT("a", 0, 40), CADRE_QUNIFORM("b", -2, 2, 0.1), CADRE_CHOICE("c", "x", "y", "z")));
-    cadre_searcher *searcher = start(space, "auto", "{\"handover\": 60}");
+    cadre_searcher *searcher = start(space, "auto", "{\"handover\": 110}");
     static const char *const names[] = {
-        "gp, after 0 results: ", "gp and tpe in turn, after 50 results: ", "tpe, after 60 results: "};
+        "gp, after 0 results: ", "gp and tpe in turn, after 100 results: ", "tpe, after 110 results: "};
     int notes = 0;
-    for (int i = 0; i < 70; i++) {
+    for (int i = 0; i < 120; i++) {
         double x[DIMS];
         int64_t number;
         ask(searcher, x, &number);
