@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 enum { MORE_CALLERS = 64, AT_ONCE = 32, HELLO_LIMIT = 4096, MENTIONED = 10, KEY_BYTES = 16, BASE_MAX = 40, TICK_MS = 1000 };
 static const double HELLO_S = 30; /* on a machine that swaps, too */
@@ -255,10 +256,7 @@ static void on_tick(uv_timer_t *timer)
 /* The directories of one run have a common beginning: only one controller at a time has the run, so what is there was left by a killed one. */
 static void name_prefix(const trainer_group *group, char *prefix, size_t nbytes)
 {
-    uint64_t hash = 1469598103934665603u; /* FNV-1a */
-    for (const char *at = group->directory; *at; at++)
-        hash = (hash ^ (unsigned char)*at) * 1099511628211u;
-    snprintf(prefix, nbytes, "cadre-%08x-", (unsigned)(hash ^ hash >> 32));
+    snprintf(prefix, nbytes, "cadre-%08x-", (unsigned)XXH3_64bits(group->directory, strlen(group->directory)));
 }
 
 static void sweep(const char *base, const char *prefix)
