@@ -61,6 +61,7 @@ typedef struct hier {
     struct shm_call call;
     bool with_data;              /* its first data go with the letters */
     bool met;                    /* the other hosts make the same call */
+    bool stepped;                /* the host's ranks have met in it */
     int64_t grace_ns;            /* see below */
     bool *greeted;               /* one a host */
     struct hier_parcel *parcels; /* one a host: what its letter is to bring */

@@ -38,6 +38,7 @@ void hier_begin(hier *h, const struct shm_call *call, bool with_data)
     h->call = *call;
     h->with_data = with_data;
     h->met = false;
+    h->stepped = false;
     h->grace_ns = HIER_GRACE_NS;
     memset(h->greeted, 0, (size_t)h->hosts * sizeof *h->greeted);
     memset(h->parcels, 0, (size_t)h->hosts * sizeof *h->parcels);

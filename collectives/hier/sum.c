@@ -32,7 +32,12 @@ int hier_within(hier *h, collectives_op *op, struct shm_task task)
     if (h->locals == 1 && task.input == task.output)
         return CADRE_OK;
     task.part_of = &h->call;
-    return collectives_shm_run(h->within, op, task);
+    int64_t late_ns = op->late_ns;
+    int status = collectives_shm_run(h->within, op, task);
+    if (h->stepped) /* all had come: since then it is messages that they wait for */
+        op->late_ns = late_ns;
+    h->stepped = true;
+    return status;
 }
 
 struct shm_task hier_step(collectives_kind kind, const struct hier_wire *w, const void *input, void *output,

@@ -148,6 +148,42 @@ static void test_layouts(void **state)
     hosts = before;
 }
 
+/* ---- ranks that come late ---- */
+
+/* Late is who comes later than others of the host. Another host is waited for in the operation's own time, and so is,
+ * by a rank that only lays down and takes, the one that exchanges messages. */
+static void late(const cadre_oob *oob, void *user)
+{
+    const size_t large = 1 << 20;
+    (void)user;
+    enter(oob);
+    float *data = calloc(large, sizeof *data);
+    cadre_comm *comm = join(oob, 60);
+    CHECK(data);
+    for (int who = 2; who > 0; who--) {
+        CHECK(cadre_barrier(comm) == CADRE_OK);
+        double before = cadre_comm_late_s(comm);
+        if (oob->rank == who)
+            base_sleep_ns(1200000000);
+        CHECK(cadre_all_reduce(comm, data, large, CADRE_FLOAT32, CADRE_SUM) == CADRE_OK);
+        double more = cadre_comm_late_s(comm) - before;
+        CHECK(who == 1 && oob->rank == 0 ? more > 0.6 : more < 0.6);
+    }
+    cadre_comm_free(comm);
+    free(data);
+}
+
+static void test_late(void **state)
+{
+    const char *before = hosts;
+    (void)state;
+    hosts = "aab";
+    watchdog("ranks that come late", 60);
+    prepare(3);
+    ranks_run(PROCESSES, 3, -1, late, NULL);
+    hosts = before;
+}
+
 /* ---- hosts that disagree ---- */
 
 enum { CASES = 10 };
@@ -370,9 +406,9 @@ static void test_dying(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts),       cmocka_unit_test(test_disagree),     cmocka_unit_test(test_half_made),
-        cmocka_unit_test(test_small_dev_shm), cmocka_unit_test(test_dying),        cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_stopped),       cmocka_unit_test(test_uneven_hosts),
+        cmocka_unit_test(test_layouts),   cmocka_unit_test(test_late),          cmocka_unit_test(test_disagree),
+        cmocka_unit_test(test_half_made), cmocka_unit_test(test_small_dev_shm), cmocka_unit_test(test_dying),
+        cmocka_unit_test(test_killed),    cmocka_unit_test(test_stopped),       cmocka_unit_test(test_uneven_hosts),
     };
     for (int i = 1; i < argc; i++) { /* "all", the name of a test */
         if (strcmp(argv[i], "all") == 0)
