@@ -12,6 +12,7 @@
  * hier.
  */
 #include "base/clock.h"
+#include "bench/bench.h"
 #include "cadre/collectives.h"
 #include "collectives/comm.h"
 #include "collectives/mpi_oob.h"
@@ -136,12 +137,6 @@ static double run(struct bench *b, enum way way, size_t count)
     return seconds;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void measure(struct bench *b, size_t nbytes, double budget, struct figures *figures)
 {
     static double times[WAYS][ROUNDS_MAX];
@@ -165,7 +160,7 @@ static void measure(struct bench *b, size_t nbytes, double budget, struct figure
     for (int way = 0; way < WAYS; way++) {
         if (!is_on(b, (enum way)way))
             continue;
-        qsort(times[way], (size_t)rounds, sizeof(double), by_value);
+        qsort(times[way], (size_t)rounds, sizeof(double), bench_by_value);
         for (int q = 0; q < 3; q++)
             figures->quartile[way][q] = times[way][rounds * (q + 1) / 4];
     }

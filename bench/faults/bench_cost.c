@@ -21,17 +21,15 @@
  * second. Stores go into a new folder in DIRECTORY (the current one), which is removed. On a machine that others use,
  * `chrt -r 1` in front gives it the cores all the same.
  */
+#include "bench/bench.h"
 #include "cadre/cadre.h"
 #include "cadre/ddp.h"
 #include "examples/resnet.h"
 #include "examples/try.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BATCHES = 4, MOST_ROUNDS = 100, NONE = 0, WATCHED, SAVED, WAYS, EVERY_STEPS = 100 };
@@ -58,13 +56,6 @@ struct training {
     int64_t steps;
     int saved; /* checkpoints */
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- training ---- */
 
@@ -132,15 +123,15 @@ static int run_way(struct training *t, int way, int round)
     int status = CADRE_OK;
     double calls = 0;
     TRY(cadre_barrier(comm));
-    double begun = now();
+    double begun = bench_now();
     for (int i = 0; i < t->plan->steps; i++) {
         TRY(step(t));
         if (way == NONE)
             continue;
         bool saves = way == SAVED && i == 0; /* every_steps is 1: each step that is given the state saves it */
-        double called = now();
+        double called = bench_now();
         TRY(cadre_step(t->session, saves ? t->state : NULL));
-        double took = now() - called;
+        double took = bench_now() - called;
         t->saved += saves;
         calls += took;
         if (saves && cadre_session_rank(t->session) == 0)
@@ -148,7 +139,7 @@ static int run_way(struct training *t, int way, int round)
     }
     TRY(cadre_barrier(comm));
     if (cadre_session_rank(t->session) == 0) {
-        figures->times[way][round] = now() - begun;
+        figures->times[way][round] = bench_now() - begun;
         figures->calls[way][round] = calls;
     }
     if (way == SAVED)
@@ -159,49 +150,28 @@ done:
 
 /* ---- figures ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The value below which so large a part of them is. */
-static double quantile(const double *values, int count, double part)
-{
-    double sorted[MOST_ROUNDS];
-    memcpy(sorted, values, (size_t)count * sizeof *sorted);
-    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
-    double at = part * (count - 1);
-    int below = (int)at, above = below + 1 < count ? below + 1 : below;
-    return sorted[below] + (at - below) * (sorted[above] - sorted[below]);
-}
-
-static double median(const double *values, int count) { return quantile(values, count, 0.5); }
-
 static void print(const struct plan *plan)
 {
-    double watching[MOST_ROUNDS], saving[MOST_ROUNDS], together[MOST_ROUNDS], load = 0;
+    double watching[MOST_ROUNDS], saving[MOST_ROUNDS], together[MOST_ROUNDS];
     int rounds = plan->rounds, steps = plan->steps;
-    double none = median(figures->times[NONE], rounds) / steps, call = median(figures->calls[WATCHED], rounds) / steps;
+    double none = bench_median(figures->times[NONE], rounds) / steps, call = bench_median(figures->calls[WATCHED], rounds) / steps;
     for (int i = 0; i < rounds; i++) {
         watching[i] = (figures->times[WATCHED][i] - figures->times[NONE][i]) / steps;
         saving[i] = figures->times[SAVED][i] - figures->times[WATCHED][i];
         together[i] = 100 * (watching[i] + saving[i] / EVERY_STEPS) / none;
     }
-    if (getloadavg(&load, 1) != 1)
-        load = NAN;
-    double watched = median(watching, rounds), saved = median(saving, rounds);
+    double watched = bench_median(watching, rounds), saved = bench_median(saving, rounds);
     printf("ResNet-18, batch %d, two workers, medians of %d rounds of %d steps, load %.1f\n", plan->batch, rounds,
-           steps, load);
+           steps, bench_load());
     printf("  a step, none of it                           %9.2f ms\n", 1e3 * none);
     printf("  heartbeat and hang watch, of a step          %9.2f ms  %6.2f %%   (in cadre_step itself %.3f ms)\n",
            1e3 * watched, 100 * watched / none, 1e3 * call);
-    printf("  a checkpoint, training thread stopped        %9.2f ms\n", 1e3 * median(figures->stalls, rounds));
+    printf("  a checkpoint, training thread stopped        %9.2f ms\n", 1e3 * bench_median(figures->stalls, rounds));
     printf("  a checkpoint, all that the steps took longer %9.2f ms  %6.2f %%   of %d steps\n", 1e3 * saved,
            100 * saved / (EVERY_STEPS * none), EVERY_STEPS);
     printf("  together, a checkpoint each %d steps                       %6.2f %%   (quartiles %.2f and %.2f)   bar <= "
            "2 %%\n",
-           EVERY_STEPS, median(together, rounds), quantile(together, rounds, 0.25), quantile(together, rounds, 0.75));
+           EVERY_STEPS, bench_median(together, rounds), bench_quantile(together, rounds, 0.25), bench_quantile(together, rounds, 0.75));
 }
 
 static int train(cadre_session *session, const cadre_config *config, void *user)
@@ -251,13 +221,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_cost [--batch N] [--rounds 1..%d] [--steps N] [DIRECTORY]\n", MOST_ROUNDS);
         return 2;
     }
-    char folder[1024], command[1100];
-    snprintf(folder, sizeof folder, "%s/bench-cost-XXXXXX", directory);
-    figures = mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (figures == MAP_FAILED || !mkdtemp(folder)) {
-        perror(folder);
+    char folder[BENCH_FOLDER];
+    figures = bench_share(sizeof *figures);
+    if (!figures || !bench_folder_make(folder, directory, "cost"))
         return 1;
-    }
     cadre_trainer trainer = {.train = train,
                              .user = &plan,
                              .scaling = {.num_workers = 2},
@@ -268,6 +235,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_cost: %s\n", cadre_error_message());
     else
         print(&plan);
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command) != 0 || status != CADRE_OK;
+    return !bench_folder_remove(folder) || status != CADRE_OK;
 }

@@ -15,6 +15,7 @@
  * ended for another reason, or other than N times, is an error. Stores go into a new folder in DIRECTORY (the current
  * one), which is removed. On a machine that others use, `chrt -r 1` in front gives it the cores all the same.
  */
+#include "bench/bench.h"
 #include "cadre/cadre.h"
 
 #include <signal.h>
@@ -24,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,7 +40,7 @@ static struct board {
     int64_t struck[MOST_FAULTS], ended[MOST_FAULTS];
 } * board;
 
-static char folder[1100];
+static char folder[BENCH_FOLDER];
 
 static int64_t now_us(void)
 {
@@ -181,15 +181,9 @@ static int read_ends(int faults, bool hangs)
 
 /* ---- printing ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void print_row(const char *what, double *ms, int count, double bar_ms)
 {
-    qsort(ms, (size_t)count, sizeof *ms, by_value);
+    qsort(ms, (size_t)count, sizeof *ms, bench_by_value);
     printf("  %-44s p50 %8.1f ms   p99 %8.1f ms   most %8.1f ms", what, ms[count / 2], ms[count * 99 / 100],
            ms[count - 1]);
     printf(bar_ms > 0 ? "   bar <= %g ms\n" : "\n", bar_ms);
@@ -231,7 +225,6 @@ int main(int argc, char **argv)
 {
     int faults = 100;
     const char *directory = ".";
-    double load = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--faults") == 0 && i + 1 < argc)
             faults = atoi(argv[++i]);
@@ -244,23 +237,14 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_faults [--faults 1..%d] [DIRECTORY]\n", MOST_FAULTS);
         return 2;
     }
-    char template[1024];
-    snprintf(template, sizeof template, "%s/bench-faults-XXXXXX", directory);
-    board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (board == MAP_FAILED || !mkdtemp(template)) {
-        perror(template);
+    board = bench_share(sizeof *board);
+    if (!board || !bench_folder_make(folder, directory, "faults"))
         return 1;
-    }
-    strcpy(folder, template);
     srand((unsigned)time(NULL));
-    if (getloadavg(&load, 1) == 1)
-        printf("two workers, load %.1f\n", load);
+    printf("two workers, load %.1f\n", bench_load());
     int status = measure(faults, false);
     if (status == 0)
         status = measure(faults, true);
-    char command[1200];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (system(command) != 0)
-        fprintf(stderr, "bench_faults: %s is left behind\n", folder);
+    bench_folder_remove(folder);
     return status != 0;
 }

@@ -13,12 +13,12 @@
  *
  * and their ratios, whole to shares. Stores go into a new folder in DIRECTORY (the current one), which is removed.
  */
+#include "bench/bench.h"
 #include "cadre/cadre.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,13 +40,6 @@ static struct figures {
     int way, round;
 } * figures;
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* The third checkpoint is measured: memory and directories are warm then. */
 static int save_once(cadre_session *session, cadre_state *state, int number)
 {
@@ -54,11 +47,11 @@ static int save_once(cadre_session *session, cadre_state *state, int number)
     char path[1200];
     snprintf(path, sizeof path, "%s/checkpoint-%06d", cadre_session_directory(session), number);
     int status = cadre_barrier(cadre_session_comm(session));
-    double begun = now();
+    double begun = bench_now();
     state->step++;
     if (status == CADRE_OK)
         status = cadre_step(session, state);
-    double stopped = now() - begun, more = 0;
+    double stopped = bench_now() - begun, more = 0;
     figures->own[rank] = stopped;
     int32_t there = 0;
     for (int i = 0; status == CADRE_OK && !there && i < MOST_STEPS; i++) {
@@ -68,10 +61,10 @@ static int save_once(cadre_session *session, cadre_state *state, int number)
             break;
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
         status = cadre_barrier(cadre_session_comm(session));
-        double called = now();
+        double called = bench_now();
         if (status == CADRE_OK)
             status = cadre_step(session, NULL);
-        more += now() - called;
+        more += bench_now() - called;
     }
     if (rank == 0) {
         int way = figures->way, round = figures->round;
@@ -79,7 +72,7 @@ static int save_once(cadre_session *session, cadre_state *state, int number)
         for (int i = 0; i < cadre_session_world(session); i++)
             figures->stopped[way][round] = figures->own[i] > figures->stopped[way][round] ? figures->own[i] : figures->stopped[way][round];
         figures->in_all[way][round] = figures->stopped[way][round] + more;
-        figures->written[way][round] = now() - begun;
+        figures->written[way][round] = bench_now() - begun;
     }
     return status == CADRE_OK && !there ? cadre_fail(CADRE_ETIMEDOUT, "%s has not come", path) : status;
 }
@@ -112,32 +105,15 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
     return status;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *values, int count)
-{
-    double sorted[MOST_ROUNDS];
-    memcpy(sorted, values, (size_t)count * sizeof *sorted);
-    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
-    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
-}
-
 static void print(const struct plan *plan)
 {
-    double load = 0;
-    if (getloadavg(&load, 1) != 1)
-        load = -1;
-    printf("a state of %d MiB and %d MiB local to each of %d workers, medians of %d rounds, load %.1f\n", plan->mib, plan->local, plan->workers, plan->rounds, load);
+    printf("a state of %d MiB and %d MiB local to each of %d workers, medians of %d rounds, load %.1f\n", plan->mib, plan->local, plan->workers, plan->rounds, bench_load());
     printf("  %-16s %12s %12s %12s\n", "", "stopped", "in all", "written");
     double medians[WAYS][3];
     for (int way = 0; way < WAYS; way++) {
-        medians[way][0] = median(figures->stopped[way], plan->rounds);
-        medians[way][1] = median(figures->in_all[way], plan->rounds);
-        medians[way][2] = median(figures->written[way], plan->rounds);
+        medians[way][0] = bench_median(figures->stopped[way], plan->rounds);
+        medians[way][1] = bench_median(figures->in_all[way], plan->rounds);
+        medians[way][2] = bench_median(figures->written[way], plan->rounds);
         printf("  %-16s %9.1f ms %9.1f ms %9.1f ms\n", ways[way].name, 1e3 * medians[way][0], 1e3 * medians[way][1], 1e3 * medians[way][2]);
     }
     for (int way = 0; way < WAYS; way += 2)
@@ -161,13 +137,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_saving [--mib N] [--local N] [--workers 1..%d] [--rounds 1..%d] [DIRECTORY]\n", MOST_WORKERS, MOST_ROUNDS);
         return 2;
     }
-    char folder[1024], command[1100];
-    snprintf(folder, sizeof folder, "%s/bench-saving-XXXXXX", directory);
-    figures = mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (figures == MAP_FAILED || !mkdtemp(folder)) {
-        perror(folder);
+    char folder[BENCH_FOLDER], experiment[BENCH_FOLDER + 10];
+    figures = bench_share(sizeof *figures);
+    if (!figures || !bench_folder_make(folder, directory, "saving"))
         return 1;
-    }
+    snprintf(experiment, sizeof experiment, "%s/bench", folder);
     int status = CADRE_OK;
     for (int i = 0; status == CADRE_OK && i < plan.rounds * WAYS; i++) {
         figures->round = i / WAYS;
@@ -175,14 +149,12 @@ int main(int argc, char **argv)
         cadre_trainer trainer = {.train = train, .user = &plan, .scaling = {.num_workers = plan.workers}, .run = {.name = "bench", .storage = folder},
                                  .checkpoint = {.keep = 1, .every_steps = 1, .write_behind = ways[figures->way].behind, .sharded = ways[figures->way].sharded}};
         status = cadre_trainer_fit(&trainer, NULL);
-        snprintf(command, sizeof command, "rm -rf '%s/bench'", folder); /* each needs the room */
-        if (system(command) != 0)
-            status = cadre_fail(CADRE_EIO, "remove %s/bench", folder);
+        if (!bench_folder_remove(experiment) && status == CADRE_OK) /* each needs the room */
+            status = cadre_fail(CADRE_EIO, "remove %s", experiment);
     }
     if (status != CADRE_OK)
         fprintf(stderr, "bench_saving: %s\n", cadre_error_message());
     else
         print(&plan);
-    rmdir(folder);
-    return status != CADRE_OK;
+    return !bench_folder_remove(folder) || status != CADRE_OK;
 }

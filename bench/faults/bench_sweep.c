@@ -11,6 +11,7 @@
  * kills, the attempts and the times. Stores go into a new folder in DIRECTORY (the current one), which is removed
  * unless something was wrong.
  */
+#include "bench/bench.h"
 #include "cadre/tuner.h"
 #include "tests/tuner/survive.h"
 
@@ -22,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,15 +31,8 @@ enum { EPOCHS = 16, SAMPLES = 1024, INPUTS = 8, HIDDEN = 16, MOST_SLOTS = 16 };
 
 static int trials = 1000, slots = 2;
 static double every_s = 5;
-static char folder[1100];
+static char folder[BENCH_FOLDER];
 static atomic_int *training; /* shared: the workers that train, by slot; 0: free */
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static bool complain(const char *what, const char *why)
 {
@@ -228,7 +221,7 @@ static double draw_pause(void) { return -every_s * log((rand() + 1.0) / (RAND_MA
 
 static bool sweep(const char *name, bool disturbed, tally *tally)
 {
-    double begun = now(), next_kill = disturbed ? begun + draw_pause() : INFINITY;
+    double begun = bench_now(), next_kill = disturbed ? begun + draw_pause() : INFINITY;
     bool ended = false, at_controller = rand() % 2;
     int wait_status = 0;
     *tally = (struct tally){0};
@@ -239,20 +232,20 @@ static bool sweep(const char *name, bool disturbed, tally *tally)
         pid_t gone;
         while ((gone = waitpid(controller, &wait_status, WNOHANG)) == 0) {
             usleep(1000);
-            if (now() < next_kill)
+            if (bench_now() < next_kill)
                 continue;
             pid_t victim = at_controller ? controller : draw_worker(controller);
             if (victim <= 0) /* nobody trains just now */
                 continue;
             kill(victim, SIGKILL);
             tally->workers += !at_controller;
-            next_kill = now() + draw_pause();
+            next_kill = bench_now() + draw_pause();
             at_controller = rand() % 2;
         }
         ended = gone != controller || !WIFSIGNALED(wait_status);
         tally->controllers += !ended;
     }
-    tally->seconds = now() - begun;
+    tally->seconds = bench_now() - begun;
     return wait_status == 0 || complain(name, "the sweep has failed");
 }
 
@@ -307,9 +300,7 @@ static bool measure(void)
 {
     static const char ATTEMPTS[] = "SELECT count(*) FROM cadre_attempts";
     tally calm, killed;
-    double load = 0;
-    if (getloadavg(&load, 1) != 1)
-        load = NAN;
+    double load = bench_load();
     bool ok = sweep("calm", false, &calm);
     if (ok)
         printf("%d trials of %d reports, each with a checkpoint, %d slots, load %.1f\n  undisturbed   %8.1f s, %" PRId64
@@ -354,20 +345,13 @@ int main(int argc, char **argv)
                 MOST_SLOTS);
         return 2;
     }
-    char template[1024];
-    snprintf(template, sizeof template, "%s/bench-sweep-XXXXXX", directory);
-    training = mmap(NULL, MOST_SLOTS * sizeof *training, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (training == MAP_FAILED || !mkdtemp(template)) {
-        perror(template);
+    training = bench_share(MOST_SLOTS * sizeof *training);
+    if (!training || !bench_folder_make(folder, directory, "sweep"))
         return 1;
-    }
-    strcpy(folder, template);
     srand(seed);
     if (!measure()) {
         fprintf(stderr, "bench_sweep: what is left of it is in %s (seed %u)\n", folder, seed);
         return 1;
     }
-    char command[1200];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command) == 0 ? 0 : 1;
+    return !bench_folder_remove(folder);
 }

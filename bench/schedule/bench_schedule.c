@@ -10,6 +10,7 @@
 #include "lcbench.h"
 
 #include "base/io.h"
+#include "bench/bench.h"
 #include "cadre/tuner.h"
 
 #include <stdio.h>
@@ -99,12 +100,6 @@ static int run_one(struct run *run, const struct row *row, uint64_t seed, const 
     return status == CADRE_OK ? base_remove_tree(path) : status;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Mean over the tasks of the median over seeds. */
 static int run_row(const lcbench *bench, const struct row *row, int first, int seeds, const char *storage, double mean[BUDGETS])
 {
@@ -118,11 +113,8 @@ static int run_row(const lcbench *bench, const struct row *row, int first, int s
             for (int i = 0; i < BUDGETS; i++)
                 regrets[i * seeds + seed] = run.regret[i];
         }
-        for (int i = 0; i < BUDGETS; i++) {
-            double *own = regrets + i * seeds;
-            qsort(own, (size_t)seeds, sizeof *own, by_value);
-            mean[i] += (own[(seeds - 1) / 2] + own[seeds / 2]) / 2 / LCBENCH_TASKS;
-        }
+        for (int i = 0; i < BUDGETS; i++)
+            mean[i] += bench_median(regrets + i * seeds, seeds) / LCBENCH_TASKS;
     }
     free(regrets);
     return status;

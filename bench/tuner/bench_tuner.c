@@ -7,6 +7,7 @@
  * turn, N times (3); the medians are printed. X (1) scales how many trials and reports there are. run.sh runs this one and, where it is built,
  * bench_tuner_torch, the same with libtorch loaded. On a machine that others use, `chrt -r 1` in front gives it the cores all the same.
  */
+#include "bench/bench.h"
 #include "measure.h"
 
 #ifdef BENCH_TORCH
@@ -30,7 +31,7 @@ enum { torch = false };
 #endif
 
 static double scale = 1, load; /* load: of the machine before the first round */
-static char folder[1100];
+static char folder[BENCH_FOLDER];
 
 static int64_t scaled(int64_t count)
 {
@@ -71,18 +72,10 @@ static row rows[ROWS] = {
 
 /* ---- running ---- */
 
-static void remove_folder(void)
-{
-    char command[1200];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (*folder && system(command) != 0)
-        fprintf(stderr, "bench_tuner: %s is left behind\n", folder);
-}
-
 static int run_one(row *row, int round)
 {
-    measurement *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
+    measurement *shared = bench_share(sizeof *shared);
+    if (!shared)
         return -1;
     fflush(NULL);
     pid_t pid = fork();
@@ -109,10 +102,10 @@ static bool measured(const row *row) { return row->with_torch || !torch; }
 
 static int run_round(int round)
 {
-    char sweep[1200];
-    snprintf(sweep, sizeof sweep, "rm -rf '%s/bench'", folder);
+    char experiment[BENCH_FOLDER + 10];
+    snprintf(experiment, sizeof experiment, "%s/bench", folder);
     for (int i = 0; i < ROWS; i++)
-        if (measured(&rows[i]) && (run_one(&rows[i], round) != 0 || system(sweep) != 0))
+        if (measured(&rows[i]) && (run_one(&rows[i], round) != 0 || !bench_folder_remove(experiment)))
             return -1;
     const int64_t wanted[ROWS] = {[TRIALS] = scaled(10000), [SIM] = scaled(100000), [ONE] = scaled(200000), [EIGHT] = 8 * scaled(25000)};
     for (int i = 0; i < ROWS; i++)
@@ -125,20 +118,6 @@ static int run_round(int round)
 
 /* ---- printing ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *values, int count)
-{
-    double sorted[MOST_ROUNDS];
-    memcpy(sorted, values, (size_t)count * sizeof *sorted);
-    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
-    return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
-}
-
 /* The bare rate or time that a row's stands beside; NULL: none. */
 static const row *limit_of(const row *row) { return row == &rows[TRIALS] ? &rows[BARE_TWO] : row == &rows[START] ? &rows[BARE_START] : NULL; }
 
@@ -149,17 +128,17 @@ static void print_table(int rounds)
         const row *row = &rows[i], *limit = limit_of(row);
         if (!measured(row))
             continue;
-        double value = median(row->values, rounds), bar = row->bar;
+        double value = bench_median(row->values, rounds), bar = row->bar;
         printf("  %-44s %10.*f %s", row->text, *row->unit == 'm' ? 2 : 0, value, row->unit);
         if (*row->unit == 'm')
-            printf("  (p99 %.2f)", median(row->p99, rounds));
+            printf("  (p99 %.2f)", bench_median(row->p99, rounds));
         if (limit)
-            printf("  %.2f of bare", value / median(limit->values, rounds));
+            printf("  %.2f of bare", value / bench_median(limit->values, rounds));
         if (bar != 0)
             printf("  bar %s %g", bar > 0 ? ">=" : "<=", bar > 0 ? bar : -bar);
         printf("\n");
     }
-    printf("  %-44s %10.1f MiB%s\n", "controller's peak memory, trials", median(rows[TRIALS].peaks, rounds), torch ? "" : "  bar <= 64");
+    printf("  %-44s %10.1f MiB%s\n", "controller's peak memory, trials", bench_median(rows[TRIALS].peaks, rounds), torch ? "" : "  bar <= 64");
 }
 
 static void print_json(int rounds)
@@ -171,7 +150,7 @@ static void print_json(int rounds)
         if (!measured(row))
             continue;
         printf("%s\"%s\": {\"unit\": \"%s\", \"count\": %lld, \"median\": %.6g, \"p99_ms\": %.6g, \"peak_mib\": %.6g, \"bar\": %g, \"rounds\": [", comma,
-               row->name, row->unit, (long long)row->count, median(row->values, rounds), median(row->p99, rounds), median(row->peaks, rounds), row->bar);
+               row->name, row->unit, (long long)row->count, bench_median(row->values, rounds), bench_median(row->p99, rounds), bench_median(row->peaks, rounds), row->bar);
         for (int k = 0; k < rounds; k++)
             printf("%s%.6g", k ? ", " : "", row->values[k]);
         printf("]}");
@@ -204,17 +183,13 @@ int main(int argc, char **argv)
 #ifdef BENCH_TORCH
     ct_manual_seed(1); /* so that libtorch is loaded and has been used */
 #endif
-    char template[1100];
-    snprintf(template, sizeof template, "%s/bench-tuner-XXXXXX", directory);
-    if (!mkdtemp(template)) {
-        perror(template);
+    if (!bench_folder_make(folder, directory, "tuner"))
         return 1;
-    }
-    strcpy(folder, template);
-    int status = getloadavg(&load, 1) == 1 ? 0 : -1;
+    int status = 0;
+    load = bench_load();
     for (int round = 0; status == 0 && round < rounds; round++)
         status = run_round(round);
-    remove_folder();
+    bench_folder_remove(folder);
     if (status != 0)
         return 1;
     (json ? print_json : print_table)(rounds);

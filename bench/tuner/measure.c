@@ -1,5 +1,6 @@
 #include "measure.h"
 
+#include "bench/bench.h"
 #include "cadre/cadre.h"
 
 #include <sqlite3.h>
@@ -17,13 +18,6 @@ enum { MOST_TIMED = 100000 };
 static struct stamps {
     double decided[MOST_TIMED], begun[MOST_TIMED];
 } *stamps;
-
-double measure_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static int complain(const char *what)
 {
@@ -48,7 +42,7 @@ static int fork_and_wait(int64_t count)
 int measure_bare(int64_t count, int at_once, measurement *out)
 {
     pid_t lanes[16];
-    double begun = measure_now();
+    double begun = bench_now();
     at_once = at_once < 16 ? at_once : 16;
     for (int i = 1; i < at_once; i++) {
         lanes[i] = fork();
@@ -59,20 +53,14 @@ int measure_bare(int64_t count, int at_once, measurement *out)
     for (int i = 1; i < at_once; i++)
         if (lanes[i] < 0 || waitpid(lanes[i], &wait_status, 0) != lanes[i] || wait_status != 0)
             status = complain("fork failed");
-    *out = (measurement){.seconds = measure_now() - begun, .count = count / at_once * at_once};
+    *out = (measurement){.seconds = bench_now() - begun, .count = count / at_once * at_once};
     return status;
 }
 
 static int map_stamps(void)
 {
-    stamps = mmap(NULL, sizeof *stamps, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return stamps == MAP_FAILED ? complain("no memory to share") : 0;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    stamps = bench_share(sizeof *stamps);
+    return stamps ? 0 : -1;
 }
 
 static void summarise_stamps(int64_t count, measurement *out)
@@ -80,7 +68,7 @@ static void summarise_stamps(int64_t count, measurement *out)
     double *times = stamps->begun; /* not needed any more */
     for (int64_t i = 0; i < count; i++)
         times[i] -= stamps->decided[i];
-    qsort(times, (size_t)count, sizeof *times, by_value);
+    qsort(times, (size_t)count, sizeof *times, bench_by_value);
     out->median_ms = 1e3 * times[count / 2];
     out->p99_ms = 1e3 * times[count * 99 / 100];
     out->count = count;
@@ -91,10 +79,10 @@ int measure_bare_start(int64_t count, measurement *out)
     if (map_stamps() != 0)
         return -1;
     for (int64_t i = 0; i < count; i++) {
-        stamps->decided[i] = measure_now();
+        stamps->decided[i] = bench_now();
         pid_t pid = fork();
         if (pid == 0) {
-            stamps->begun[i] = measure_now();
+            stamps->begun[i] = bench_now();
             _exit(0);
         }
         if (pid < 0 || waitpid(pid, NULL, 0) != pid)
@@ -151,7 +139,7 @@ static int train_nothing(cadre_session *session, const cadre_config *config, voi
 static int train_timed(cadre_session *session, const cadre_config *config, void *user)
 {
     int64_t trial = cadre_config_int(config, "trial", 0);
-    stamps->begun[trial] = measure_now();
+    stamps->begun[trial] = bench_now();
     return train_nothing(session, config, user);
 }
 
@@ -183,9 +171,9 @@ static int fit(cadre_tuner *tuner, cadre_trainer *trainer, const char *storage, 
     tuner->metric = "value";
     if (!tuner->space)
         tuner->space = space;
-    double begun = measure_now();
+    double begun = bench_now();
     int status = cadre_tuner_fit(tuner, NULL);
-    out->seconds = measure_now() - begun;
+    out->seconds = bench_now() - begun;
     out->peak_mib = peak_mib();
     return status == CADRE_OK ? 0 : complain(cadre_error_message());
 }
@@ -230,7 +218,7 @@ static int ask_stamped(void *self, int64_t number, double *x)
 {
     (void)self;
     x[0] = (double)number;
-    stamps->decided[number] = measure_now();
+    stamps->decided[number] = bench_now();
     return CADRE_OK;
 }
 

@@ -11,8 +11,6 @@ typedef struct measurement {
     double median_ms, p99_ms;
 } measurement;
 
-double measure_now(void); /* seconds, monotonic */
-
 /** `count` processes that do nothing, `at_once` at a time, forked, ended and waited for by plain loops. */
 int measure_bare(int64_t count, int at_once, measurement *out);
 /** From before a fork to the child's first line. */
