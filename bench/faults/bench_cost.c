@@ -22,9 +22,8 @@
  * `chrt -r 1` in front gives it the cores all the same.
  */
 #include "bench/bench.h"
+#include "bench/resnet_steps.h"
 #include "cadre/cadre.h"
-#include "cadre/ddp.h"
-#include "examples/resnet.h"
 #include "examples/try.h"
 
 #include <stdio.h>
@@ -32,7 +31,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCHES = 4, MOST_ROUNDS = 100, NONE = 0, WATCHED, SAVED, WAYS, EVERY_STEPS = 100 };
+enum { MOST_ROUNDS = 100, NONE = 0, WATCHED, SAVED, WAYS, EVERY_STEPS = 100 };
 
 struct plan {
     int batch, rounds, steps;
@@ -48,63 +47,12 @@ static struct figures {
 struct training {
     const struct plan *plan;
     cadre_session *session;
-    ct_module *model;
-    ct_optim *optim;
-    cadre_ddp *ddp;
+    resnet_steps steps;
     cadre_state *state;
-    ct_tensor *images[BATCHES], *labels[BATCHES];
-    int64_t steps;
     int saved; /* checkpoints */
 };
 
 /* ---- training ---- */
-
-static int make(struct training *t)
-{
-    int status = CADRE_OK;
-    ct_set_num_threads(1);
-    ct_manual_seed(1);
-    t->model = resnet_new(18, 1, 10);
-    if (!t->model)
-        return cadre_fail(CADRE_ETORCH, "%s", ct_error_message());
-    TRY_TORCH(ct_module_to_memory_format(t->model, CT_CHANNELS_LAST));
-    TRY(cadre_ddp_new(&t->ddp, t->model, cadre_session_comm(t->session), NULL));
-    TRY_TORCH(ct_sgd_new(t->model, &(ct_sgd_options){.lr = 0.01, .momentum = 0.9, .weight_decay = 5e-4}, &t->optim));
-    TRY(cadre_state_new(&t->state));
-    TRY(cadre_state_add_module(t->state, "model", t->model));
-    TRY(cadre_state_add_optim(t->state, "optim", t->optim));
-    ct_manual_seed(2 + (uint64_t)cadre_session_rank(t->session));
-    for (int i = 0; i < BATCHES; i++) {
-        TRY_TORCH(ct_tensor_randn(CT_SHAPE(t->plan->batch, 1, 28, 28), CT_FLOAT32, NULL, &t->images[i]));
-        TRY_TORCH(ct_tensor_randint(0, 10, CT_SHAPE(t->plan->batch), CT_INT64, NULL, &t->labels[i]));
-    }
-done:
-    return status;
-}
-
-static int step(struct training *t)
-{
-    int status = CADRE_OK;
-    double value;
-    ct_tensor *logits, *loss;
-    ct_scope_begin();
-    if (ct_has_fast_bf16())
-        TRY_TORCH(ct_autocast_push("cpu", CT_BFLOAT16));
-    ct_status passed = ct_module_forward(t->model, t->images[t->steps % BATCHES], &logits);
-    if (ct_has_fast_bf16())
-        ct_autocast_pop();
-    TRY_TORCH(passed);
-    TRY_TORCH(ct_to_dtype(logits, CT_FLOAT32, &logits));
-    TRY_TORCH(ct_cross_entropy(logits, t->labels[t->steps % BATCHES], 0.0, &loss));
-    TRY_TORCH(ct_tensor_item(loss, &value));
-    TRY_TORCH(ct_optim_zero_grad(t->optim, true));
-    TRY(cadre_ddp_backward(t->ddp, loss));
-    TRY_TORCH(ct_optim_step(t->optim));
-    t->steps++;
-done:
-    ct_scope_end();
-    return status;
-}
 
 /* Is the newest checkpoint there under its final name? */
 static int check_written(struct training *t)
@@ -125,7 +73,7 @@ static int run_way(struct training *t, int way, int round)
     TRY(cadre_barrier(comm));
     double begun = bench_now();
     for (int i = 0; i < t->plan->steps; i++) {
-        TRY(step(t));
+        TRY(resnet_steps_next(&t->steps));
         if (way == NONE)
             continue;
         bool saves = way == SAVED && i == 0; /* every_steps is 1: each step that is given the state saves it */
@@ -183,21 +131,18 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
         return CADRE_ENOMEM;
     t->plan = user;
     t->session = session;
-    TRY(make(t));
+    TRY(resnet_steps_make(&t->steps, cadre_session_comm(session), 18, t->plan->batch, true, ct_has_fast_bf16()));
+    TRY(cadre_state_new(&t->state));
+    TRY(cadre_state_add_module(t->state, "model", t->steps.model));
+    TRY(cadre_state_add_optim(t->state, "optim", t->steps.optim));
     for (int way = 0; way < WAYS; way++) /* warm */
         TRY(run_way(t, way, 0));
     for (int round = 0; round < t->plan->rounds; round++)
         for (int way = 0; way < WAYS; way++)
             TRY(run_way(t, (way + round) % WAYS, round));
 done:
-    for (int i = 0; i < BATCHES; i++) {
-        ct_tensor_free(t->images[i]);
-        ct_tensor_free(t->labels[i]);
-    }
     cadre_state_free(t->state);
-    cadre_ddp_free(t->ddp);
-    ct_optim_free(t->optim);
-    ct_module_free(t->model);
+    resnet_steps_free(&t->steps);
     free(t);
     return status;
 }

@@ -2,13 +2,13 @@
  * Training steps on request: bench_train FOLDER DEPTH BATCH WORKERS contiguous|channels_last|default float32|bfloat16|default
  *
  * Reads a number of steps from the fifo FOLDER/go, makes them and writes to the fifo FOLDER/took, in seconds: how long they took, rank 0's processor
- * time, and for each rank what cadre_ddp_stats calls waited_s, late_s and backward_s; until there is a 0. Its first answer, unasked, is the time
+ * time, and for each rank what cadre_ddp_stats calls waited_s and late_s; until there is a 0. Its first answer, unasked, is the time
  * from main to the first step's begin and to its end. Batches are random and in memory; what is measured is forward, backward, gradient sync,
  * optimiser and cadre_step, as examples/resnet_mnist.c has them. ddp.py does the same with PyTorch.
  */
+#include "bench/bench.h"
+#include "bench/resnet_steps.h"
 #include "cadre/cadre.h"
-#include "cadre/ddp.h"
-#include "examples/resnet.h"
 #include "examples/try.h"
 
 #include <stdio.h>
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BATCHES = 4, WORKERS_MAX = 64, TIMES = 3 };
+enum { WORKERS_MAX = 64, TIMES = 2 };
 
 struct plan {
     const char *folder;
@@ -28,66 +28,22 @@ struct plan {
 struct training {
     const struct plan *plan;
     cadre_session *session;
-    ct_module *model;
-    ct_optim *optim;
-    cadre_ddp *ddp;
-    ct_tensor *images[BATCHES], *labels[BATCHES];
-    int64_t steps;
+    resnet_steps steps;
 };
 
-static double read_clock(clockid_t clock)
+static double processor_time(void)
 {
     struct timespec time;
-    clock_gettime(clock, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static double now(void) { return read_clock(CLOCK_MONOTONIC); }
-
-static int make(struct training *t)
-{
-    const struct plan *plan = t->plan;
-    int status = CADRE_OK;
-    ct_set_num_threads(1);
-    ct_manual_seed(1);
-    t->model = resnet_new(plan->depth, 1, 10);
-    if (!t->model)
-        return cadre_fail(CADRE_ETORCH, "%s", ct_error_message());
-    if (plan->channels_last)
-        TRY_TORCH(ct_module_to_memory_format(t->model, CT_CHANNELS_LAST));
-    TRY(cadre_ddp_new(&t->ddp, t->model, cadre_session_comm(t->session), NULL));
-    TRY_TORCH(ct_sgd_new(t->model, &(ct_sgd_options){.lr = 0.01, .momentum = 0.9, .weight_decay = 5e-4}, &t->optim));
-    ct_manual_seed(2 + (uint64_t)cadre_session_rank(t->session));
-    for (int i = 0; i < BATCHES; i++) {
-        TRY_TORCH(ct_tensor_randn(CT_SHAPE(plan->batch, 1, 28, 28), CT_FLOAT32, NULL, &t->images[i]));
-        TRY_TORCH(ct_tensor_randint(0, 10, CT_SHAPE(plan->batch), CT_INT64, NULL, &t->labels[i]));
-    }
-done:
-    return status;
 }
 
 static int step(struct training *t)
 {
-    int status = CADRE_OK;
-    double value;
-    ct_tensor *logits, *loss;
-    ct_scope_begin();
-    if (t->plan->bfloat16)
-        TRY_TORCH(ct_autocast_push("cpu", CT_BFLOAT16));
-    ct_status passed = ct_module_forward(t->model, t->images[t->steps % BATCHES], &logits);
-    if (t->plan->bfloat16)
-        ct_autocast_pop();
-    TRY_TORCH(passed);
-    TRY_TORCH(ct_to_dtype(logits, CT_FLOAT32, &logits));
-    TRY_TORCH(ct_cross_entropy(logits, t->labels[t->steps % BATCHES], 0.0, &loss));
-    TRY_TORCH(ct_tensor_item(loss, &value));
-    TRY_TORCH(ct_optim_zero_grad(t->optim, true));
-    TRY(cadre_ddp_backward(t->ddp, loss));
-    TRY_TORCH(ct_optim_step(t->optim));
-    t->steps++;
+    int status;
+    TRY(resnet_steps_next(&t->steps));
     TRY(cadre_step(t->session, NULL));
 done:
-    ct_scope_end();
     return status;
 }
 
@@ -97,7 +53,6 @@ static int read_times(const cadre_ddp *ddp, double times[TIMES])
     int status = cadre_ddp_stats(ddp, &stats);
     times[0] = stats.waited_s;
     times[1] = stats.late_s;
-    times[2] = stats.backward_s;
     return status;
 }
 
@@ -106,15 +61,15 @@ static int round_of(struct training *t, int64_t count, FILE *took)
 {
     cadre_comm *comm = cadre_session_comm(t->session);
     double before[TIMES], after[TIMES], all[WORKERS_MAX * TIMES];
-    int status = read_times(t->ddp, before);
-    TRY(status);
+    int status;
+    TRY(read_times(t->steps.ddp, before));
     TRY(cadre_barrier(comm));
-    double begun = now(), cpu_begun = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    double begun = bench_now(), cpu_begun = processor_time();
     for (int64_t i = 0; i < count; i++)
         TRY(step(t));
     TRY(cadre_barrier(comm));
-    double wall = now() - begun, cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu_begun;
-    TRY(read_times(t->ddp, after));
+    double wall = bench_now() - begun, cpu = processor_time() - cpu_begun;
+    TRY(read_times(t->steps.ddp, after));
     for (int i = 0; i < TIMES; i++)
         after[i] -= before[i];
     TRY(cadre_all_gather(comm, after, all, TIMES, CADRE_FLOAT64));
@@ -144,10 +99,10 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
     int status = CADRE_OK;
     int64_t count = 0;
     (void)config;
-    TRY(make(&t));
-    double ready = now() - t.plan->begun;
+    TRY(resnet_steps_make(&t.steps, comm, t.plan->depth, t.plan->batch, t.plan->channels_last, t.plan->bfloat16));
+    double ready = bench_now() - t.plan->begun;
     TRY(step(&t));
-    double first = now() - t.plan->begun;
+    double first = bench_now() - t.plan->begun;
     if (cadre_session_rank(session) == 0) {
         took = open_fifo(t.plan->folder, "took", "w");
         go = open_fifo(t.plan->folder, "go", "r");
@@ -172,19 +127,13 @@ done:
         fclose(go);
     if (took)
         fclose(took);
-    for (int i = 0; i < BATCHES; i++) {
-        ct_tensor_free(t.images[i]);
-        ct_tensor_free(t.labels[i]);
-    }
-    cadre_ddp_free(t.ddp);
-    ct_optim_free(t.optim);
-    ct_module_free(t.model);
+    resnet_steps_free(&t.steps);
     return status;
 }
 
 int main(int argc, char **argv)
 {
-    double begun = now();
+    double begun = bench_now();
     if (argc != 7) {
         fprintf(stderr, "usage: bench_train FOLDER 8|18 BATCH WORKERS contiguous|channels_last|default float32|bfloat16|default\n");
         return 2;

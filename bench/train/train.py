@@ -50,7 +50,7 @@ class Program:
         """Images a second of the steps that were begun; also keeps those a second of processor time."""
         wall, cpu, *times = map(float, self.took.readline().split())
         self.cpu_rates.append(self.images * self.steps / cpu)
-        self.waits.append([(waited / wall, late / wall) for waited, late, _ in zip(*[iter(times)] * 3)])
+        self.waits.append([(waited / wall, late / wall) for waited, late in zip(*[iter(times)] * 2)])
         return self.images * self.steps / wall
 
     def end(self):
