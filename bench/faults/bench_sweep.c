@@ -117,7 +117,7 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
         double loss = train_epoch(&net, cadre_config_double(config, "lr", 0), &place);
         order = (int64_t)place;
         epoch++;
-        status = cadre_report(session, CADRE_METRICS({"loss", loss, CADRE_REDUCE_NONE, 0}), state);
+        status = cadre_report(session, CADRE_METRICS(CADRE_METRIC("loss", loss)), state);
     }
     say_training((int)getpid(), 0);
     cadre_state_free(state);

@@ -132,7 +132,7 @@ static const char REPORTS[] = "SELECT count(*) FROM cadre_reports r JOIN cadre_m
 static int train_nothing(cadre_session *session, const cadre_config *config, void *user)
 {
     (void)user;
-    int status = cadre_report(session, CADRE_METRICS({"value", cadre_config_double(config, "x", 0), CADRE_REDUCE_NONE, 0}), NULL);
+    int status = cadre_report(session, CADRE_METRICS(CADRE_METRIC("value", cadre_config_double(config, "x", 0))), NULL);
     return status < 0 ? status : CADRE_OK;
 }
 
@@ -149,7 +149,7 @@ static int train_reports(cadre_session *session, const cadre_config *config, voi
     int status = CADRE_OK;
     (void)config;
     for (int64_t i = 1; i <= reports && status == CADRE_OK; i++)
-        status = cadre_report(session, CADRE_METRICS({"value", (double)i, CADRE_REDUCE_NONE, 0}), NULL);
+        status = cadre_report(session, CADRE_METRICS(CADRE_METRIC("value", (double)i)), NULL);
     return status < 0 ? status : CADRE_OK;
 }
 
