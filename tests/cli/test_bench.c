@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 static int bench(const char *before, const char *arguments) { return run("%s cadre bench %s", before, arguments); }
 
@@ -73,14 +72,6 @@ static void test_table(void **state)
     expect("65536        16384   float32      sum      all_reduce");
 }
 
-static int lines(void)
-{
-    int count = 0;
-    for (const char *at = output; *at; at++)
-        count += *at == '\n';
-    return count;
-}
-
 static void test_errors(void **state)
 {
     (void)state;
@@ -105,17 +96,17 @@ static void test_errors(void **state)
                                         "collectives --timeout 0",
                                         "collectives --nonsense"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        if (bench("", wrong[i]) != 2 || lines() != 1)
+        if (bench("", wrong[i]) != 2 || count("\n") != 1)
             fail_msg("%s: %s", wrong[i], output);
     }
     assert_int_equal(bench("", "collectives --backend nonsense"), 1);
-    assert_int_equal(lines(), 1);
+    assert_int_equal(count("\n"), 1);
     expect("there is no backend 'nonsense'");
     assert_int_equal(bench("", "collectives --backend self"), 1);
-    assert_int_equal(lines(), 1);
+    assert_int_equal(count("\n"), 1);
     expect("self is for one rank");
     assert_int_equal(bench("", "collectives -b 4K -e 16T"), 1);
-    assert_int_equal(lines(), 1);
+    assert_int_equal(count("\n"), 1);
     expect("bytes of shared memory");
 }
 
@@ -124,10 +115,10 @@ static void test_lost_rank(void **state)
 {
     (void)state;
     assert_int_equal(bench("CADRE_FAULT=collective:9:kill@1", "collectives --ranks 3 -b 64K -e 64K --json"), 1);
-    assert_int_equal(lines(), 1);
+    assert_int_equal(count("\n"), 1);
     expect("rank 1 was killed by signal 9");
     assert_int_equal(bench("CADRE_FAULT=collective:9:exit@1", "collectives --ranks 3 -b 64K -e 64K --json"), 1);
-    assert_int_equal(lines(), 1);
+    assert_int_equal(count("\n"), 1);
     expect("rank 1 (pid ");
 }
 

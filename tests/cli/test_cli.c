@@ -10,18 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static int cadre(const char *arguments) { return run("cadre %s", arguments); }
-
-static int lines(void)
-{
-    int count = 0;
-    for (const char *at = output; *at; at++)
-        count += *at == '\n';
-    return count;
-}
 
 static tracking_store *store;
 
@@ -85,14 +76,14 @@ static void test_usage(void **state)
                                  "info x"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(cadre(wrong[i]), 2);
-        assert_int_equal(lines(), 1);
+        assert_int_equal(count("\n"), 1);
     }
     const char *const missing[] = {"ls nowhere",       "show second",
                                    "show runs/second", "show second --storage elsewhere",
                                    "show ''",          "show first --trial 3"};
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
         assert_int_equal(cadre(missing[i]), 1);
-        assert_int_equal(lines(), 1);
+        assert_int_equal(count("\n"), 1);
     }
     cadre("show second --storage elsewhere");
     expect("elsewhere/second/cadre.db");
@@ -102,7 +93,7 @@ static void test_ls(void **state)
 {
     (void)state;
     assert_int_equal(cadre("ls"), 0);
-    assert_int_equal(lines(), 2);
+    assert_int_equal(count("\n"), 2);
     expect("first\trunning\t1\t0\t0\t0\tloss\t0.0909091\t20");
     assert_int_equal(cadre("ls --json"), 0);
     json_t *list = json_loads(output, 0, NULL);
@@ -126,7 +117,7 @@ static void test_ls(void **state)
     expect("runs/broken/cadre.db");
     expect("first\tinterrupted");
     assert_int_equal(cadre("show broken"), 1);
-    assert_int_equal(lines(), 1);
+    assert_int_equal(count("\n"), 1);
 }
 
 static void test_show(void **state)
@@ -283,11 +274,7 @@ static void logs(void **state)
     assert_int_equal(system(command), 0);
     tracking_close(store);
     store = NULL;
-    snprintf(command, sizeof command, "cd '%s' && for i in 1 2 3 4 5 6 7 8 9 10; do grep -q more followed && break; sleep 0.2; done; cat followed", place);
-    FILE *pipe = popen(command, "r");
-    size_t length = fread(output, 1, sizeof output - 1, pipe);
-    output[length] = '\0';
-    pclose(pipe);
+    run("for i in 1 2 3 4 5 6 7 8 9 10; do grep -q more followed && break; sleep 0.2; done; cat followed");
     assert_string_equal(output, "zero\nmore\n");
     assert_int_equal(cadre("logs first --rank 0 -f"), 0); /* ended already: it does not wait */
 }

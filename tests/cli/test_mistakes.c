@@ -2,13 +2,10 @@
 #include "shell.h"
 #include "tests/tracking/helpers.h"
 
-#include "base/io.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static bool one_line(void)

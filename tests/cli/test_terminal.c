@@ -2,14 +2,11 @@
 #include "shell.h"
 #include "tests/tracking/helpers.h"
 
-#include "base/io.h"
-
 #include <errno.h>
 #include <pty.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
