@@ -324,10 +324,9 @@ static int show_failures(tracking_store *store, const char *path, int64_t experi
 }
 
 static int show_trial(tracking_store *store, const char *path, const tracking_trial *trial, tracking_direction direction,
-                      const cli_show_options *options)
+                      const cli_show_options *options, bool held)
 {
     char started[32], ended[32], value[32];
-    bool held = tracking_lock_held(path, NULL, 0);
     const char *detail = detail_of(trial, held);
     cli_print("\ntrial %" PRId64 ": %s%s%s%s, value %s, from %s to %s\n", trial->number, cli_state_name(trial->state),
            *detail ? " (" : "", detail, *detail ? ")" : "",
@@ -386,16 +385,16 @@ static int add_trial(const tracking_trial *trial, void *user)
     return status;
 }
 
-static void show_head(const char *path, const tracking_experiment_row *row)
+/* owner: who has the run; NULL: nobody. */
+static void show_head(const char *path, const tracking_experiment_row *row, const char *owner)
 {
-    char owner[512], value[32], when[32];
-    bool held = tracking_lock_held(path, owner, sizeof owner);
+    char value[32], when[32];
     cli_print("experiment %s (%s)\n", row->name, path);
     printf("%s%s, last activity %s UTC\n",
-           held           ? "running: "
+           owner          ? "running: "
            : row->running ? "interrupted"
                           : "ended",
-           held ? owner : "", cli_time_text(row->last_activity, when));
+           owner ? owner : "", cli_time_text(row->last_activity, when));
     printf("trials: %" PRId64 " running, %" PRId64 " complete, %" PRId64 " pruned, %" PRId64 " failed\n", row->running,
            row->complete, row->pruned, row->failed);
     if (*row->metric)
@@ -410,11 +409,12 @@ static void show_head(const char *path, const tracking_experiment_row *row)
 static int show_experiment(tracking_store *store, const char *path, const tracking_experiment_row *row,
                            const cli_show_options *options)
 {
+    char owner[512];
     struct trials trials = {
         .store = store,
         .table = cli_table_new(">TRIAL|STATE|>VALUE|>REPORTS|>ATTEMPTS|STARTED (UTC)|ENDED (UTC)|PARAMS|DETAIL"),
         .wanted = options->trial,
-        .held = tracking_lock_held(path, NULL, 0),
+        .held = tracking_lock_held(path, owner, sizeof owner),
     };
     if (!trials.table)
         return CADRE_ENOMEM;
@@ -422,9 +422,9 @@ static int show_experiment(tracking_store *store, const char *path, const tracki
     if (status == CADRE_OK && options->trial >= 0 && !trials.count)
         status = base_error(CADRE_ENOENT, "experiment %s has no trial %ld", row->name, options->trial);
     if (status == CADRE_OK)
-        show_head(path, row);
+        show_head(path, row, trials.held ? owner : NULL);
     if (status == CADRE_OK && trials.count == 1)
-        status = show_trial(store, path, &trials.last, row->direction, options);
+        status = show_trial(store, path, &trials.last, row->direction, options, trials.held);
     else if (status == CADRE_OK && trials.count) {
         putchar('\n');
         cli_table_print(trials.table, 0);
