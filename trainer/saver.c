@@ -82,6 +82,13 @@ static int work(saver *saver, int (*what)(struct saver *saver), bool behind)
     return behind ? CADRE_OK : outcome(saver);
 }
 
+void saver_fail(saver *saver, int status)
+{
+    saver->taken = false;
+    saver->status = status;
+    snprintf(saver->message, sizeof saver->message, "%s", cadre_error_message());
+}
+
 int saver_save(saver *saver, cadre_state *state, void *locals, const saver_order *order)
 {
     double begun = base_now();
@@ -92,7 +99,6 @@ int saver_save(saver *saver, cadre_state *state, void *locals, const saver_order
     saver->path = base_sprintf("%s/%s", order->directory, saver->name);
     saver->locals = locals;
     saver->meta = order->info;
-    saver->taken = false;
     int status = saver->path ? CADRE_OK : CADRE_ENOMEM;
     if (status == CADRE_OK && order->shards)
         status = state_snapshot_take_share(state, order->rank, order->shards, &saver->snapshot);
@@ -103,10 +109,8 @@ int saver_save(saver *saver, cadre_state *state, void *locals, const saver_order
         status = work(saver, order->shards ? write_share : write_whole, order->behind);
     saver->stall_s += base_now() - begun;
     cadre_timeline_end(moment, "checkpoint", "checkpoint");
-    if (!saver->taken) {
-        saver->status = status;
-        snprintf(saver->message, sizeof saver->message, "%s", cadre_error_message());
-    }
+    if (!saver->taken)
+        saver_fail(saver, status);
     return status;
 }
 

@@ -47,6 +47,8 @@ enum { SAVER_BEHIND_NBYTES = 1 << 20 };
 
 /** Save `state`, with every rank's local entries, or of a share this rank's (`locals`, malloc'd, taken over in any case). No writing may be in flight. */
 int saver_save(saver *saver, cadre_state *state, void *locals, const saver_order *order);
+/** There is no copy to be saved, for this reason, whose message stands: what saver_again answers. */
+void saver_fail(saver *saver, int status);
 /** Rank 0: every rank's share is down. `files` (one for each rank, malloc'd) is taken over. */
 int saver_commit(saver *saver, checkpoint_file *files, bool behind);
 /** Rank 0: the checkpoint is given up; what was written of it goes. No rank may be writing. */

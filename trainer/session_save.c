@@ -215,7 +215,7 @@ static int commit_shares(cadre_session *session, const session_share *all)
         files[rank].nbytes = all[rank].nbytes;
         memcpy(files[rank].hash, all[rank].hash, sizeof files[rank].hash);
     }
-    return saver_commit(&session->saver, files, session->share_behind);
+    return save_in_space_freed(session, saver_commit(&session->saver, files, session->share_behind));
 }
 
 /* A share is not written: a message on this rank, where its own failed, or on all. */
@@ -273,12 +273,12 @@ static void save_share(cadre_session *session, cadre_state *state, const saver_o
     void *locals = status == CADRE_OK ? base_malloc(state_local_nbytes(state)) : NULL;
     if (status == CADRE_OK)
         status = locals ? state_pack_local(state, locals) : CADRE_ENOMEM;
-    if (status == CADRE_OK)
+    if (status == CADRE_OK) {
         status = saver_save(&session->saver, state, locals, order);
-    else
+    } else {
         free(locals);
-    if (status != CADRE_OK)
-        snprintf(session->saver.message, sizeof session->saver.message, "%s", cadre_error_message());
+        saver_fail(&session->saver, status);
+    }
     if (status != CADRE_OK || !order->behind)
         note_share(session, status);
 }
@@ -305,16 +305,17 @@ static int save(cadre_session *session, cadre_state *state, const saver_order *o
         save_share(session, state, order, *written);
         if (!order->behind)
             *written = take_shares(session, true, true);
-    } else {
-        int status = gather_locals(session, state, &locals);
-        if (status != CADRE_OK)
-            return status;
-        if (session->rank == 0 && *written == CADRE_OK)
-            *written = saver_save(&session->saver, state, locals, order);
-        else
-            free(locals);
+        return CADRE_OK;
     }
-    if (session->rank == 0 && !order->behind)
+    int status = gather_locals(session, state, &locals);
+    if (status != CADRE_OK)
+        return status;
+    if (session->rank != 0 || *written != CADRE_OK) {
+        free(locals);
+        return CADRE_OK;
+    }
+    *written = saver_save(&session->saver, state, locals, order);
+    if (!order->behind)
         *written = save_in_space_freed(session, *written);
     return CADRE_OK;
 }

@@ -180,16 +180,17 @@ static void failures_behind(void **state)
     }
 }
 
-/* The disk is full for one rank's share: what can be spared makes room for it. */
+/* The disk is full for one rank's share, or for what rank 0 adds to them: what can be spared makes room for it. */
 static void disk_full(void **state)
 {
     (void)state;
+    static const char *const faults[] = {"checkpoint_write:3:enospc@0", "checkpoint_write:3:enospc@1", "checkpoint_commit:3:enospc@0"};
     job_expect("undisturbed", "workers=2", "OK");
     for (int behind = -1; behind <= 1; behind += 2)
-        for (int rank = 0; rank < 2; rank++) {
+        for (int i = 0; i < 3; i++) {
             char name[32], words[1400];
-            snprintf(name, sizeof name, "full%d%d", behind, rank);
-            snprintf(words, sizeof words, "workers=2 sharded=1 behind=%d fault=checkpoint_write:3:enospc@%d %s", behind, rank, new_marker());
+            snprintf(name, sizeof name, "full%d%d", behind, i);
+            snprintf(words, sizeof words, "workers=2 sharded=1 behind=%d fault=%s %s", behind, faults[i], new_marker());
             job_expect(name, words, "OK");
             assert_string_equal(job_answer(name, "attempts"), "1");
             assert_like(name, "undisturbed", 2);
