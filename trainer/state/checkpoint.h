@@ -115,6 +115,8 @@ typedef struct checkpoint_record {
 /** Append the text of state.json; fills record->info.hash and adds the text's size to record->info.nbytes. Takes
  * files, shards, index and info from the record, scalars and the names of locals from the snapshot. */
 int checkpoint_record_render(checkpoint_record *record, const state_snapshot *snapshot, base_buffer *out);
+/** Write and sync it as a new file, and count all of the checkpoint's files in record->info.nbytes. */
+int checkpoint_record_write(const char *path, const state_snapshot *snapshot, checkpoint_record *record);
 /** Check the text's own hash, then read it. CADRE_ECORRUPT, CADRE_EVERSION. */
 int checkpoint_record_parse(const char *text, size_t nbytes, checkpoint_record *out);
 /** The same without the hash: what is left to go wrong is for the fuzzer to find. */

@@ -144,19 +144,6 @@ static int write_index(const char *path, const state_snapshot *snapshot, checkpo
     return status;
 }
 
-static int write_record(const char *path, const state_snapshot *snapshot, checkpoint_record *record)
-{
-    base_buffer text = {0};
-    record->info.nbytes = (int64_t)record->index.nbytes;
-    for (int i = 0; i < record->shards; i++)
-        record->info.nbytes += (int64_t)record->files[i].nbytes;
-    int status = checkpoint_record_render(record, snapshot, &text);
-    if (status == CADRE_OK)
-        status = checkpoint_text_write(path, &text);
-    base_buffer_free(&text);
-    return status;
-}
-
 /* What rank 0 adds, and the name; on failure what it added is gone. */
 static int commit(const char *temporary, const char *path, const char *parent, const state_snapshot *snapshot, checkpoint_record *record)
 {
@@ -166,7 +153,7 @@ static int commit(const char *temporary, const char *path, const char *parent, c
     if (began)
         status = write_index(index, snapshot, &record->index);
     if (status == CADRE_OK)
-        status = write_record(text, snapshot, record);
+        status = checkpoint_record_write(text, snapshot, record);
     if (status == CADRE_OK)
         status = base_fsync_dir(temporary);
     if (status == CADRE_OK)

@@ -26,9 +26,12 @@ int checkpoint_text_write(const char *path, const base_buffer *text)
     return status;
 }
 
-static int write_record(const char *path, const state_snapshot *snapshot, checkpoint_record *record)
+int checkpoint_record_write(const char *path, const state_snapshot *snapshot, checkpoint_record *record)
 {
     base_buffer text = {0};
+    record->info.nbytes = (int64_t)record->index.nbytes;
+    for (int i = 0; i < (record->shards ? record->shards : 1); i++)
+        record->info.nbytes += (int64_t)record->files[i].nbytes;
     int status = checkpoint_record_render(record, snapshot, &text);
     if (status == CADRE_OK)
         status = checkpoint_text_write(path, &text);
@@ -73,10 +76,8 @@ static int fill(const char *directory, const state_snapshot *snapshot, const voi
         status = base_mkdirs(directory, 0777);
     if (status == CADRE_OK)
         status = checkpoint_tensors_write(tensors, snapshot, locals, world, record->files);
-    if (status == CADRE_OK) {
-        record->info.nbytes = (int64_t)record->files->nbytes;
-        status = write_record(text, snapshot, record);
-    }
+    if (status == CADRE_OK)
+        status = checkpoint_record_write(text, snapshot, record);
     if (status == CADRE_OK)
         status = base_fsync_dir(directory);
     free(text);
