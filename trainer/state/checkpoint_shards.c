@@ -94,7 +94,7 @@ static int note_place(json_t *map, const char *name, const char *file)
 static int fill_map(const state_snapshot *snapshot, json_t *map, uint64_t *total)
 {
     char file[CHECKPOINT_NAME], name[CHECKPOINT_ROW_NAME];
-    int rows = snapshot->rows > 1 ? snapshot->rows : 1, status = CADRE_OK;
+    int rows = snapshot->rows, status = CADRE_OK;
     for (int i = 0; status == CADRE_OK && i < snapshot->count; i++) {
         const state_entry *entry = &snapshot->entries[i];
         if (entry->kind == STATE_TENSOR) {
@@ -171,9 +171,8 @@ int checkpoint_shards_commit(const char *path, const state_snapshot *snapshot, c
                              const cadre_checkpoint_info *meta, cadre_checkpoint_info *out)
 {
     struct stat info;
-    int rows = snapshot->rows > 1 ? snapshot->rows : 1;
     checkpoint_record record = {.shards = snapshot->shards, .info = {.epoch = snapshot->epoch, .step = snapshot->step, .report = meta->report,
-                                                                     .attempt = meta->attempt, .world = snapshot->shards * rows}};
+                                                                     .attempt = meta->attempt, .world = snapshot->shards * snapshot->rows}};
     char *parent = checkpoint_parent(path), *temporary = temporary_of(path, meta->attempt);
     record.files = base_calloc((size_t)snapshot->shards, sizeof *record.files);
     int status = parent && temporary && record.files ? CADRE_OK : CADRE_ENOMEM;

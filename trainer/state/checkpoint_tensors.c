@@ -81,7 +81,7 @@ static int append(struct listing *listing, const char *name, const state_entry *
 /* One tensor of all ranks' rows; in a share one for each of the rank's own. */
 static int append_local(struct listing *listing, const state_snapshot *snapshot, const state_entry *entry, int world)
 {
-    int rows = snapshot->rows > 1 ? snapshot->rows : 1;
+    int rows = snapshot->rows;
     uint64_t nbytes = entry->nbytes;
     safetensors_tensor *tensor;
     if (entry->nbytes % (size_t)rows)
@@ -107,7 +107,7 @@ static int append_local(struct listing *listing, const state_snapshot *snapshot,
 static int build_header(const state_snapshot *snapshot, int world, base_buffer *header, uint64_t *data_nbytes)
 {
     static const char *const metadata[] = {"format", "pt", "writer", "cadre", NULL};
-    size_t rows = snapshot->shards && snapshot->rows > 1 ? (size_t)snapshot->rows : 1, most = 0;
+    size_t rows = snapshot->shards ? (size_t)snapshot->rows : 1, most = 0;
     for (int i = 0; i < snapshot->count; i++)
         most += snapshot->entries[i].kind == STATE_LOCAL ? rows : 1;
     struct listing listing = {.tensors = base_calloc(most, sizeof *listing.tensors),

@@ -136,7 +136,7 @@ int checkpoint_write(const char *path, const state_snapshot *snapshot, const voi
         return base_error(CADRE_EINVAL, "a checkpoint needs a path, a snapshot and 1 to %d ranks",
                           CHECKPOINT_WORLD_LIMIT);
     checkpoint_file file = {0};
-    checkpoint_record record = {.files = &file, .info = {.epoch = snapshot->epoch, .step = snapshot->step, .world = world * (snapshot->rows > 1 ? snapshot->rows : 1)}};
+    checkpoint_record record = {.files = &file, .info = {.epoch = snapshot->epoch, .step = snapshot->step, .world = world * snapshot->rows}};
     if (meta) {
         record.info.report = meta->report;
         record.info.attempt = meta->attempt;

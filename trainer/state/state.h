@@ -38,7 +38,7 @@ struct cadre_state_impl {
  * scalars. */
 typedef struct state_snapshot {
     int64_t epoch, step;
-    int rows; /* of a local entry on each rank */
+    int rows; /* of a local entry on each rank, 1 or more */
     int shard, shards; /* the share of rank `shard` of so many: `data` has its tensors alone; 0: all */
     state_entry *entries; /* names owned; data borrowed from the buffer below */
     int count;
