@@ -282,6 +282,11 @@ const char *store_text(const char *name, const char *sql)
     return text;
 }
 
+const char *store_checkpoints(const char *name)
+{
+    return store_text(name, "SELECT group_concat(report || ' ' || path || ' ' || ifnull(score, '-')) FROM (SELECT * FROM cadre_checkpoints ORDER BY path)");
+}
+
 char *store_reports(const char *name, int trial)
 {
     sqlite3 *db = open_store(name);
@@ -403,6 +408,21 @@ void assert_run_clean(const char *name)
         check_trial_directory(name, trial);
     }
     assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_attempts WHERE cause IS NULL"), 0);
+}
+
+void run_pinned(const char *name, const char *words)
+{
+    job job = job_start(name, words);
+    wait_for_lines(in_scratch("runs/%s/trial-00000/result.json", name), 1);
+    for (int i = 0; i < 500 && !file_exists(in_scratch("runs/%s/trial-00000/checkpoint-000001", name)); i++)
+        usleep(1000);
+    FILE *pin = fopen(in_scratch("runs/%s/trial-00000/checkpoint-000001/pinned", name), "w");
+    assert_non_null(pin);
+    fclose(pin);
+    job_wait(&job, 20);
+    assert_int_equal(job.wait_status, 0);
+    assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_checkpoints"), 2);
+    assert_run_clean(name);
 }
 
 /* A word for the job: whoever removes the file strikes, once. */

@@ -45,6 +45,8 @@ const char *job_log(const char *name, int trial, int rank);
 /** First column of the first row of a query to the run's store; -1 and "" when there is no row. */
 int64_t store_int(const char *name, const char *sql);
 const char *store_text(const char *name, const char *sql);
+/** The checkpoints on record: report, path and score of each. */
+const char *store_checkpoints(const char *name);
 /** All reports and metrics of a trial (its number), bit by bit, as text. The caller frees it. */
 char *store_reports(const char *name, int trial);
 
@@ -55,6 +57,9 @@ bool file_exists(const char *path);
 /** Fails the test unless the run is in order: reports 1..n of every trial once and the same in result.json, checkpoint directories just those
  *  recorded, no lock, log or temporary file, and the store whole. */
 void assert_run_clean(const char *name);
+
+/** Run the job with words that keep one checkpoint, and pin the first as soon as it is there. Fails the test unless that and the last one stay. */
+void run_pinned(const char *name, const char *words);
 
 /** A word for the job, "marker=FILE": of all the processes that come by the fault, the first one strikes. The file is gone then. */
 const char *new_marker(void);

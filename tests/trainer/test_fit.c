@@ -223,15 +223,14 @@ static void written_behind(void **state)
     static const char *const ways[] = {"workers=2 every=2 keep=2 score=score", "launcher=inproc keep=2 score=score"};
     for (int i = 0; i < 2; i++) {
         char at_once[32], behind[32], words[200];
-        const char *sql = "SELECT group_concat(report || ' ' || path || ' ' || ifnull(score, '-')) FROM (SELECT * FROM cadre_checkpoints ORDER BY path)";
         snprintf(at_once, sizeof at_once, "at-once%d", i);
         snprintf(behind, sizeof behind, "behind%d", i);
         snprintf(words, sizeof words, "%s behind=-1", ways[i]);
         job_expect(at_once, words, "OK");
         snprintf(words, sizeof words, "%s behind=1", ways[i]);
         job_expect(behind, words, "OK");
-        char *expected = strdup(store_text(at_once, sql));
-        assert_string_equal(store_text(behind, sql), expected);
+        char *expected = strdup(store_checkpoints(at_once));
+        assert_string_equal(store_checkpoints(behind), expected);
         free(expected);
         assert_string_equal(job_answer(behind, "best") + strlen(job_answer(behind, "path")), job_answer(at_once, "best") + strlen(job_answer(at_once, "path")));
         assert_same_final(behind, at_once, i ? 1 : 2);
@@ -241,17 +240,7 @@ static void written_behind(void **state)
     }
     job_expect("wrong", "workers=2 behind=2", "EINVAL");
     /* What the user has pinned stays. */
-    job job = job_start("pinned", "workers=2 keep=1 sleep_us=20000");
-    wait_for_lines(in_scratch("runs/pinned/trial-00000/result.json"), 1);
-    for (int i = 0; i < 500 && !file_exists(in_scratch("runs/pinned/trial-00000/checkpoint-000001")); i++)
-        usleep(1000);
-    FILE *pin = fopen(in_scratch("runs/pinned/trial-00000/checkpoint-000001/pinned"), "w");
-    assert_non_null(pin);
-    fclose(pin);
-    job_wait(&job, 20);
-    assert_int_equal(job.wait_status, 0);
-    assert_int_equal(store_int("pinned", "SELECT count(*) FROM cadre_checkpoints"), 2);
-    assert_run_clean("pinned");
+    run_pinned("pinned", "workers=2 keep=1 sleep_us=20000");
 }
 
 int main(void)

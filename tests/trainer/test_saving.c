@@ -27,11 +27,6 @@ static int entries_with(const char *name, const char *part)
     return there;
 }
 
-static const char *kept(const char *name)
-{
-    return store_text(name, "SELECT group_concat(report || ' ' || path || ' ' || ifnull(score, '-')) FROM (SELECT * FROM cadre_checkpoints ORDER BY path)");
-}
-
 /* The policies of keep, best, last and pinned are the same, and so are the bits. */
 static void shares_are_kept_like_others(void **state)
 {
@@ -50,8 +45,8 @@ static void shares_are_kept_like_others(void **state)
                 snprintf(name, sizeof name, "shares%d-%d-%d", i, world, behind);
                 snprintf(words, sizeof words, "%s workers=%d sharded=1 behind=%d", ways[i], world, behind);
                 job_expect(name, words, "OK");
-                char *expected = strdup(kept(whole));
-                assert_string_equal(kept(name), expected);
+                char *expected = strdup(store_checkpoints(whole));
+                assert_string_equal(store_checkpoints(name), expected);
                 free(expected);
                 assert_string_equal(job_answer(name, "best") + strlen(job_answer(name, "path")), job_answer(whole, "best") + strlen(job_answer(whole, "path")));
                 assert_like(name, whole, world);
@@ -63,14 +58,7 @@ static void shares_are_kept_like_others(void **state)
                 assert_true(file_exists(path));
             }
         }
-    job job = job_start("pinned", "workers=2 keep=1 sleep_us=20000 sharded=1");
-    wait_for_lines(in_scratch("runs/pinned/trial-00000/result.json"), 1);
-    for (int i = 0; i < 500 && !file_exists(in_scratch("runs/pinned/trial-00000/checkpoint-000001")); i++)
-        usleep(1000);
-    FILE *pin = fopen(in_scratch("runs/pinned/trial-00000/checkpoint-000001/pinned"), "w");
-    assert_non_null(pin);
-    fclose(pin);
-    job_wait(&job, 20);
+    run_pinned("pinned", "workers=2 keep=1 sleep_us=20000 sharded=1");
     assert_true(file_exists(in_scratch("runs/pinned/trial-00000/checkpoint-000001/state-00002-of-00002.safetensors")));
     job_expect("wrong", "workers=2 sharded=2", "EINVAL");
     assert_non_null(strstr(job_answer("wrong", "message"), "checkpoint.sharded is 2"));
