@@ -43,8 +43,6 @@ int __wrap_base_fault_hit(const char *point)
         return 0;
     if (!plan.marker && !plan.on && plan.passed > plan.at)
         return 0;
-    if (strcmp(plan.action, "slow") == 0)
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
     if (strcmp(plan.action, "kill") == 0)
         raise(SIGKILL);
     if (strcmp(plan.action, "segv") == 0) {
