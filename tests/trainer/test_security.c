@@ -2,15 +2,12 @@
 #include "support.h"
 
 #include "base/clock.h"
-#include "base/error.h"
 #include "base/frame.h"
-#include "base/private.h"
 #include "cadre/log.h"
 #include "trainer/launch/door.h"
 #include "trainer/message.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
 #include <signal.h>
 #include <stdio.h>
@@ -200,6 +197,21 @@ static int call_in(int rank)
     return fd;
 }
 
+/* The workers are gone, and all is well; nothing is left open. */
+static void expect_end(void)
+{
+    for (int rank = 0; rank < WORLD; rank++)
+        group_exited(&stage.group, rank, 0);
+    for (double deadline = base_now() + 5; !stage.ended && base_now() < deadline;)
+        uv_run(&stage.loop, UV_RUN_NOWAIT);
+    assert_int_equal(stage.ended, 1);
+    assert_int_equal(stage.outcome.status, CADRE_OK);
+    uv_close((uv_handle_t *)&stage.undertaker, NULL);
+    uv_run(&stage.loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&stage.loop), 0);
+    cadre_log_set(NULL, NULL, CADRE_LOG_WARN);
+}
+
 static void end_well(int *fds)
 {
     char directory[200];
@@ -210,19 +222,10 @@ static void end_well(int *fds)
         say(fds[rank], text);
     }
     turn();
-    for (int rank = 0; rank < WORLD; rank++)
-        group_exited(&stage.group, rank, 0);
-    for (double deadline = base_now() + 5; !stage.ended && base_now() < deadline;)
-        uv_run(&stage.loop, UV_RUN_NOWAIT);
-    assert_int_equal(stage.ended, 1);
-    assert_int_equal(stage.outcome.status, CADRE_OK);
+    expect_end();
     assert_false(file_exists(directory));
     for (int rank = 0; rank < WORLD; rank++)
         close(fds[rank]);
-    uv_close((uv_handle_t *)&stage.undertaker, NULL);
-    uv_run(&stage.loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&stage.loop), 0);
-    cadre_log_set(NULL, NULL, CADRE_LOG_WARN);
 }
 
 /* ---- strangers --------------------------------------------------------------------------------------------------------------------------- */
@@ -305,17 +308,9 @@ static void replayed(void **state)
     say(fds[0], text);
     turn();
     assert_int_equal(stage.ended, 0);
-    for (int rank = 0; rank < WORLD; rank++)
-        group_exited(&stage.group, rank, 0);
-    while (!stage.ended)
-        uv_run(&stage.loop, UV_RUN_NOWAIT);
-    assert_int_equal(stage.outcome.status, CADRE_OK);
+    expect_end();
     close(fds[0]);
     close(fds[1]);
-    uv_close((uv_handle_t *)&stage.undertaker, NULL);
-    uv_run(&stage.loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&stage.loop), 0);
-    cadre_log_set(NULL, NULL, CADRE_LOG_WARN);
 }
 
 /* A crowd that says nothing or half of something: whoever is a worker comes through. */
