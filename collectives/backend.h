@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum {
-    COLLECTIVES_ABI = 2,    /* of this file; a module that says another number is refused */
+    COLLECTIVES_ABI = 3,    /* of this file; a module that says another number is refused */
     COLLECTIVES_CARD = 128, /* bytes a backend may tell all ranks about its own before scores are taken */
     COLLECTIVES_WHY = 160,  /* bytes of a reason, its end included */
     COLLECTIVES_TEXT = 384, /* bytes that collectives_describe may write, its end included */
@@ -135,7 +135,7 @@ typedef struct collectives_host {
     void (*sleep_ns)(int64_t ns);
     size_t (*dtype_size)(cadre_dtype dtype);
     void (*describe)(const collectives_op *op, char text[COLLECTIVES_TEXT]);
-    void (*name_ranks)(const bool *which, int world, int first, char *text, size_t nbytes);
+    void (*name_ranks)(const bool *which, int world, const int *ranks, char *text, size_t nbytes);
     void (*reduce)(void *const *to, int copies, const void *const *from, int world, size_t count, cadre_dtype dtype,
                    cadre_op op);
 } collectives_host;
@@ -143,8 +143,9 @@ typedef struct collectives_host {
 /* "all_reduce of bucket 3 (...)", or "all_reduce of 1024 float32" without a label. */
 void collectives_describe(const collectives_op *op, char text[COLLECTIVES_TEXT]);
 
-/* "rank 3", "ranks 0-2, 5" or "none": those r + first for which which[r] is true; what does not fit is counted. */
-void collectives_name_ranks(const bool *which, int world, int first, char *text, size_t nbytes);
+/* "rank 3", "ranks 0-2, 5" or "none": each ranks[r] (NULL: r) for which which[r] is true; what does not fit is counted.
+ */
+void collectives_name_ranks(const bool *which, int world, const int *ranks, char *text, size_t nbytes);
 
 /*
  * The end of a setup stage: every rank gives its status so far (with its thread's message when it failed) and all get

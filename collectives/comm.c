@@ -36,7 +36,9 @@ void collectives_describe(const collectives_op *op, char text[COLLECTIVES_TEXT])
         snprintf(text, COLLECTIVES_TEXT, "%s of %zu %s", kind_name(op->kind), op->count, cadre_dtype_name(op->dtype));
 }
 
-void collectives_name_ranks(const bool *which, int world, int first, char *text, size_t nbytes)
+static int name_of(const int *ranks, int r) { return ranks ? ranks[r] : r; }
+
+void collectives_name_ranks(const bool *which, int world, const int *ranks, char *text, size_t nbytes)
 {
     int count = 0, left = 0;
     size_t used = 0;
@@ -47,7 +49,7 @@ void collectives_name_ranks(const bool *which, int world, int first, char *text,
         last = r;
         if (!which[r])
             continue;
-        while (last + 1 < world && which[last + 1])
+        while (last + 1 < world && which[last + 1] && name_of(ranks, last + 1) == name_of(ranks, last) + 1)
             last++;
         if (used + 48 > nbytes) { /* two numbers, and how many are left */
             left += last - r + 1;
@@ -57,9 +59,9 @@ void collectives_name_ranks(const bool *which, int world, int first, char *text,
                                  used        ? ", "
                                  : count > 1 ? "ranks "
                                              : "rank ",
-                                 first + r);
+                                 name_of(ranks, r));
         if (last > r)
-            used += (size_t)snprintf(text + used, nbytes - used, "-%d", first + last);
+            used += (size_t)snprintf(text + used, nbytes - used, "-%d", name_of(ranks, last));
     }
     if (left)
         snprintf(text + used, nbytes - used, " and %d more", left);

@@ -115,7 +115,7 @@ bool collectives_mpi_missing(struct exchange *x, char *text, size_t nbytes)
                 used += (size_t)snprintf(text + used, nbytes - used, "%srank %d", used ? ", " : "", r);
         }
     if (there)
-        collectives_host_table->name_ranks(there, x->world, 0, present, sizeof present);
+        collectives_host_table->name_ranks(there, x->world, NULL, present, sizeof present);
     snprintf(text + used, nbytes - used, "; there: %s", present);
     free(there);
     return any;

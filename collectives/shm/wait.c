@@ -105,22 +105,6 @@ static int find_dead(shm *s)
     return -1;
 }
 
-/* Those that are there, with their names, which follow each other or not. */
-static void name_present(const shm *s, const bool *there, char *text, size_t nbytes)
-{
-    int first = collectives_shm_name(s, 0);
-    size_t used = 0;
-    if (collectives_shm_name(s, s->world - 1) == first + s->world - 1) {
-        collectives_name_ranks(there, s->world, first, text, nbytes);
-        return;
-    }
-    snprintf(text, nbytes, "none");
-    for (int r = 0; r < s->world && used + 24 < nbytes; r++)
-        if (there[r])
-            used +=
-                (size_t)snprintf(text + used, nbytes - used, "%srank %d", used ? ", " : "", collectives_shm_name(s, r));
-}
-
 /* "rank 1 (pid 77), rank 3 (pid 79); there: ranks 0, 2" */
 static void name_missing(shm *s, char *text, size_t nbytes)
 {
@@ -142,7 +126,7 @@ static void name_missing(shm *s, char *text, size_t nbytes)
     }
     if (left)
         used += (size_t)snprintf(text + used, nbytes - used, ", %d more", left);
-    name_present(s, there, present, sizeof present);
+    collectives_name_ranks(there, s->world, s->ranks, present, sizeof present);
     if (used < nbytes)
         snprintf(text + used, nbytes - used, "; there: %s", present);
 }

@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 #include "base/fault.h"
+#include "collectives/backend.h"
 #include "contract.h"
 #include "mpi_double.h"
 #include "ranks.h"
@@ -146,6 +147,30 @@ static void test_layouts(void **state)
         ranks_run(PROCESSES, (int)strlen(hosts), -1, contract, NULL);
     }
     hosts = before;
+}
+
+/* Those of a host as messages have them, whatever their numbers. */
+static void test_names(void **state)
+{
+    static const bool all[] = {true, true, true, true, true}, some[] = {false, true, true, false, true};
+    static const int dealt[] = {1, 3, 4, 5, 7};
+    int scattered[60];
+    bool many[60];
+    char text[128];
+    (void)state;
+    collectives_name_ranks(some, 5, NULL, text, sizeof text);
+    assert_string_equal(text, "ranks 1-2, 4");
+    collectives_name_ranks(all, 5, dealt, text, sizeof text);
+    assert_string_equal(text, "ranks 1, 3-5, 7");
+    collectives_name_ranks(some, 1, dealt, text, sizeof text);
+    assert_string_equal(text, "none");
+    for (int r = 0; r < 60; r++) {
+        scattered[r] = 100 + 2 * r;
+        many[r] = true;
+    }
+    collectives_name_ranks(many, 60, scattered, text, sizeof text);
+    assert_non_null(strstr(text, "ranks 100, 102, 104"));
+    assert_non_null(strstr(text, " more"));
 }
 
 /* ---- ranks that come late ---- */
@@ -406,9 +431,10 @@ static void test_dying(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts),   cmocka_unit_test(test_late),          cmocka_unit_test(test_disagree),
-        cmocka_unit_test(test_half_made), cmocka_unit_test(test_small_dev_shm), cmocka_unit_test(test_dying),
-        cmocka_unit_test(test_killed),    cmocka_unit_test(test_stopped),       cmocka_unit_test(test_uneven_hosts),
+        cmocka_unit_test(test_names),        cmocka_unit_test(test_layouts),   cmocka_unit_test(test_late),
+        cmocka_unit_test(test_disagree),     cmocka_unit_test(test_half_made), cmocka_unit_test(test_small_dev_shm),
+        cmocka_unit_test(test_dying),        cmocka_unit_test(test_killed),    cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_uneven_hosts),
     };
     for (int i = 1; i < argc; i++) { /* "all", the name of a test */
         if (strcmp(argv[i], "all") == 0)
