@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     COLLECTIVES_ABI = 3,    /* of this file; a module that says another number is refused */
@@ -146,6 +147,15 @@ void collectives_describe(const collectives_op *op, char text[COLLECTIVES_TEXT])
 /* "rank 3", "ranks 0-2, 5" or "none": each ranks[r] (NULL: r) for which which[r] is true; what does not fit is counted.
  */
 void collectives_name_ranks(const bool *which, int world, const int *ranks, char *text, size_t nbytes);
+
+/* place->oob's all-gather, or that of one rank, which may come without. */
+int collectives_gather(const cadre_oob *oob, const void *mine, void *all, size_t nbytes, double timeout_s);
+
+/* Ranks that can share memory. */
+static inline bool collectives_same_host(const collectives_place *place, int a, int b)
+{
+    return memcmp(place->cards[a], place->cards[b], COLLECTIVES_CARD) == 0;
+}
 
 /*
  * The end of a setup stage: every rank gives its status so far (with its thread's message when it failed) and all get

@@ -31,7 +31,7 @@ struct agreement {
 
 static const uint32_t hello_magic = 0xcad7e000u + COLLECTIVES_ABI;
 
-static int gather(const cadre_oob *oob, const void *mine, void *all, size_t nbytes, double timeout_s)
+int collectives_gather(const cadre_oob *oob, const void *mine, void *all, size_t nbytes, double timeout_s)
 {
     if (oob->world == 1) {
         memcpy(all, mine, nbytes);
@@ -53,7 +53,7 @@ int collectives_agree_among(const cadre_oob *oob, const int *ranks, double timeo
         return base_error(CADRE_ENOMEM, "%s: out of memory", stage);
     if (status)
         snprintf(mine.text, sizeof mine.text, "%s", cadre_error_message());
-    int failed = gather(oob, &mine, all, sizeof mine, timeout_s);
+    int failed = collectives_gather(oob, &mine, all, sizeof mine, timeout_s);
     if (failed)
         status = status ? base_error(status, "%s: %s", stage, mine.text) : base_wrap(failed, "%s", stage);
     for (int r = 0; !failed && r < oob->world; r++) {
@@ -204,7 +204,7 @@ static int set_up(cadre_comm *comm, const cadre_oob *oob, const cadre_comm_optio
     collectives_place place = {.oob = oob, .timeout_s = timeout_s, .device = options ? options->device : NULL};
     int asked, chosen;
     fill_hello(&s->mine, options ? options->backend : NULL, status);
-    status = gather(oob, &s->mine, s->hellos, sizeof s->mine, timeout_s);
+    status = collectives_gather(oob, &s->mine, s->hellos, sizeof s->mine, timeout_s);
     if (status) {
         base_wrap(status, "meeting the other ranks");
         goto out;
@@ -213,7 +213,7 @@ static int set_up(cadre_comm *comm, const cadre_oob *oob, const cadre_comm_optio
     if (status)
         goto out;
     take_scores(s, &place, asked);
-    status = gather(oob, &s->verdict, s->verdicts, sizeof s->verdict, timeout_s);
+    status = collectives_gather(oob, &s->verdict, s->verdicts, sizeof s->verdict, timeout_s);
     if (status) {
         base_wrap(status, "choosing a backend");
         goto out;

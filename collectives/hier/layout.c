@@ -6,15 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool same_host(const collectives_place *place, int a, int b)
-{
-    return memcmp(place->cards[a], place->cards[b], COLLECTIVES_CARD) == 0;
-}
-
 static int find_host(const struct hier_layout *layout, const collectives_place *place, int rank)
 {
     int g = 0;
-    while (g < layout->hosts && !same_host(place, layout->lead[g], rank))
+    while (g < layout->hosts && !collectives_same_host(place, layout->lead[g], rank))
         g++;
     return g;
 }

@@ -156,19 +156,6 @@ static void nccl_free(void *self)
 
 /* ---- the beginning ----------------------------------------------------------------------------------------------- */
 
-static int gather(const collectives_place *place, const void *mine, void *all, size_t nbytes)
-{
-    if (place->oob->world > 1)
-        return place->oob->all_gather(place->oob->user, mine, all, nbytes, place->timeout_s);
-    memcpy(all, mine, nbytes);
-    return CADRE_OK;
-}
-
-static bool same_host(const collectives_place *place, int a, int b)
-{
-    return memcmp(place->cards[a], place->cards[b], COLLECTIVES_CARD) == 0;
-}
-
 /* "cuda:1" is that device; "cuda" the rank's number among those of its host, counted around. */
 static int choose_device(nccl *n, const collectives_place *place)
 {
@@ -183,7 +170,7 @@ static int choose_device(nccl *n, const collectives_place *place)
     } else {
         int before = 0;
         for (int r = 0; r < n->rank; r++)
-            before += same_host(place, r, n->rank);
+            before += collectives_same_host(place, r, n->rank);
         n->device = before % n->lib->devices;
     }
     return CADRE_OK;
@@ -204,7 +191,7 @@ static int check_devices(const collectives_place *place, const struct nccl_hello
             return base_error(CADRE_EMISMATCH, "rank 0 has NCCL %d, rank %d has %d: they must be of one version",
                               (int)all[0].version, r, (int)all[r].version);
         for (int s = 0; s < r && !may_share; s++)
-            if (same_host(place, r, s) && strcmp(all[r].bus, all[s].bus) == 0)
+            if (collectives_same_host(place, r, s) && strcmp(all[r].bus, all[s].bus) == 0)
                 return base_error(
                     CADRE_ENOTSUP,
                     "ranks %d and %d are both on GPU %s: give each rank a GPU of its own (to try it, NCCL "
@@ -229,7 +216,7 @@ static int meet_devices(nccl *n, const collectives_place *place)
     }
     status = collectives_agree(place->oob, place->timeout_s, status, "device");
     if (!status)
-        status = gather(place, &mine, all, sizeof mine);
+        status = collectives_gather(place->oob, &mine, all, sizeof mine, place->timeout_s);
     if (!status)
         status = check_devices(place, all);
     free(all);
@@ -260,7 +247,7 @@ static int connect_ranks(nccl *n, const collectives_place *place, nccl_unique_id
     }
     status = collectives_agree(place->oob, place->timeout_s, status, "unique id");
     if (!status)
-        status = gather(place, &mine, ids, sizeof mine);
+        status = collectives_gather(place->oob, &mine, ids, sizeof mine, place->timeout_s);
     if (status)
         return status;
     int64_t begun = base_now_ns();

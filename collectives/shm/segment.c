@@ -178,14 +178,6 @@ int collectives_shm_map(const shm_card *card, void **base)
     return status;
 }
 
-static int gather(const cadre_oob *oob, const void *mine, void *all, size_t nbytes, double timeout_s)
-{
-    if (oob->world > 1)
-        return oob->all_gather(oob->user, mine, all, nbytes, timeout_s);
-    memcpy(all, mine, nbytes);
-    return CADRE_OK;
-}
-
 static int share_one_way(const cadre_oob *oob, const int *ranks, double timeout_s, size_t nbytes, bool in_file,
                          shm_card *cards, void **base)
 {
@@ -195,7 +187,7 @@ static int share_one_way(const cadre_oob *oob, const int *ranks, double timeout_
     int status = nbytes ? collectives_shm_make(&mine, nbytes, in_file, &base[oob->rank]) : CADRE_OK;
     status = collectives_agree_among(oob, ranks, timeout_s, status, "shared memory");
     if (!status)
-        status = gather(oob, &mine, cards, sizeof mine, timeout_s);
+        status = collectives_gather(oob, &mine, cards, sizeof mine, timeout_s);
     if (!status) {
         for (int r = 0; r < oob->world && !status; r++)
             if (r != oob->rank && cards[r].nbytes)

@@ -50,16 +50,14 @@ static int cores(void)
 int collectives_shm_roomy(const collectives_place *place, bool *roomy)
 {
     const cadre_oob *oob = place->oob;
-    int count = 0, status = CADRE_OK;
+    int count = 0;
     cpu_set_t mine, together, *all = calloc((size_t)oob->world, sizeof *all);
     if (!all)
         return base_error(CADRE_ENOMEM, "out of memory");
     if (sched_getaffinity(0, sizeof mine, &mine) != 0)
         CPU_ZERO(&mine);
     CPU_ZERO(&together);
-    all[0] = mine;
-    if (oob->world > 1)
-        status = oob->all_gather(oob->user, &mine, all, sizeof mine, place->timeout_s);
+    int status = collectives_gather(oob, &mine, all, sizeof mine, place->timeout_s);
     for (int r = 0; r < oob->world && !status; r++) {
         if (memcmp(place->cards[r], place->cards[oob->rank], sizeof((struct place_card *)0)->boot) != 0)
             continue;
