@@ -99,6 +99,16 @@ int hier_meet(hier *h, collectives_op *op);        /* wait for the others' lette
 int hier_trade(hier *h, collectives_op *op, struct exchange *x, int host, struct hier_parcel in, const void *out,
                size_t out_bytes);
 
+static inline size_t hier_smaller(size_t a, size_t b) { return a < b ? a : b; }
+/* `count` elements in `parts` parts, the first ones longer by one where it does not come out even: where part `i`
+ * begins and how many are in it. */
+static inline void hier_part(size_t count, int parts, int i, size_t *lo, size_t *n)
+{
+    size_t share = count / (size_t)parts, rest = count % (size_t)parts, at = (size_t)i;
+    *lo = share * at + hier_smaller(at, rest);
+    *n = share + (at < rest);
+}
+
 /* sum.c. How the elements of an operation travel. */
 struct hier_wire {
     cadre_dtype dtype;

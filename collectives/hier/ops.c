@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 /* ---- all_reduce ---- */
 
 /* Few elements: within the host, then every lane exchanges all of them. */
@@ -41,7 +39,7 @@ static struct piece piece_at(const hier *h, const collectives_op *op, const stru
 {
     size_t lanes = (size_t)h->lanes, each = HIER_PIECE / 2 / w->size / lanes, whole = op->count / lanes;
     struct piece p = {.first = k * each * lanes};
-    p.each = k * each < whole ? smaller(each, whole - k * each) : 0;
+    p.each = k * each < whole ? hier_smaller(each, whole - k * each) : 0;
     p.at = w->wide ? h->work + k % 2 * (HIER_PIECE / 2) : (char *)op->output + p.first * w->size;
     return p;
 }
@@ -116,7 +114,7 @@ static int reduce_scatter(hier *h, collectives_op *op)
     size_t widest = (size_t)(h->lanes > h->hosts ? h->lanes : h->hosts), each = HIER_PIECE / 2 / w.size / widest;
     int status = CADRE_OK;
     for (size_t at = 0; at < op->count && !status; at += each) {
-        size_t n = smaller(each, op->count - at), nbytes = n * w.size;
+        size_t n = hier_smaller(each, op->count - at), nbytes = n * w.size;
         for (int g = 0; g < h->hosts && !status; g++) {
             gather_columns(h, op, &w, g, at, n);
             status =
@@ -151,7 +149,7 @@ static int all_gather(hier *h, collectives_op *op)
     char *output = op->output;
     int status = h->with_data ? CADRE_OK : hier_meet(h, op);
     for (size_t at = 0; at < block && !status; at += HIER_PIECE) {
-        size_t n = smaller(HIER_PIECE, block - at);
+        size_t n = hier_smaller(HIER_PIECE, block - at);
         for (int g = 0; g < h->hosts && !status; g++)
             if (g != h->host)
                 status = hier_swap(h, op, 0, g, output + (size_t)hier_rank_on(h, g) * block + at, n,
@@ -188,7 +186,7 @@ static int broadcast(hier *h, collectives_op *op)
     if (h->hosts > 2 && !at_root) /* the root may be waiting for a third */
         h->grace_ns = 2 * HIER_GRACE_NS;
     for (size_t at = 0; at < all && !status; at += HIER_PIECE) {
-        size_t n = smaller(HIER_PIECE, all - at);
+        size_t n = hier_smaller(HIER_PIECE, all - at);
         char *data = (char *)op->output + at;
         struct shm_task task = hier_step(COLLECTIVES_BROADCAST, &w, data, data, n / w.size);
         task.root = at_root ? root : lane;

@@ -11,8 +11,6 @@
 
 #include "collectives/reduce.h"
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 struct hier_wire hier_wire_of(const collectives_op *op)
 {
     bool wide = op->dtype == CADRE_BFLOAT16;
@@ -73,9 +71,10 @@ int hier_take(hier *h, collectives_op *op, int half)
 /* The part of `count` elements that `host` sums; all of them when there are two hosts or few elements. */
 static void part_of(const hier *h, int host, size_t count, bool whole, size_t *lo, size_t *n)
 {
-    size_t hosts = (size_t)h->hosts, share = count / hosts, rest = count % hosts, g = (size_t)host;
-    *lo = whole ? 0 : share * g + smaller(g, rest);
-    *n = whole ? count : share + (g < rest);
+    *lo = 0;
+    *n = count;
+    if (!whole)
+        hier_part(count, h->hosts, host, lo, n);
 }
 
 static bool goes_whole(const hier *h, size_t nbytes) { return h->hosts == 2 || nbytes <= HIER_SMALL; }

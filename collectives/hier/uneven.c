@@ -16,16 +16,7 @@
 
 enum { HALF = HIER_PIECE / 2 };
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
-/* The slice of `lane`. */
-static void slice_of(const hier *h, int lane, size_t count, size_t *lo, size_t *n)
-{
-    size_t lanes = (size_t)h->lanes, share = count / lanes, rest = count % lanes, l = (size_t)lane;
-    *lo = share * l + smaller(l, rest);
-    *n = share + (l < rest);
-}
 
 static char *half_of(const hier *h, int lane, int half) { return (char *)h->works[lane] + (size_t)half * HALF; }
 
@@ -50,7 +41,7 @@ static int sum_piece(hier *h, collectives_op *op, const struct hier_wire *w, int
     size_t lo, n;
     int status = meet_within(h, op);
     if (!status && h->lane < h->lanes) {
-        slice_of(h, h->lane, total, &lo, &n);
+        hier_part(total, h->lanes, h->lane, &lo, &n);
         for (int r = 0; r < h->locals; r++)
             from[r] = half_of(h, r, half) + lo * w->size;
         void *own = half_of(h, h->lane, half) + lo * w->size;
@@ -68,8 +59,8 @@ static void take(const hier *h, const struct hier_wire *w, int half, size_t tota
 {
     size_t lo, n, size = w->wide ? 2 : w->size;
     for (int l = 0; l < h->lanes; l++) {
-        slice_of(h, l, total, &lo, &n);
-        size_t begin = larger(lo, first), end = smaller(lo + n, first + count);
+        hier_part(total, h->lanes, l, &lo, &n);
+        size_t begin = larger(lo, first), end = hier_smaller(lo + n, first + count);
         if (begin >= end)
             continue;
         const char *from = half_of(h, l, half) + begin * w->size;
@@ -87,7 +78,7 @@ int hier_uneven_all_reduce(hier *h, collectives_op *op)
     size_t size = cadre_dtype_size(op->dtype), each = HALF / w.size;
     int half = 0, status = CADRE_OK;
     for (size_t at = 0; at < op->count && !status; at += each, half = !half) {
-        size_t n = smaller(each, op->count - at);
+        size_t n = hier_smaller(each, op->count - at);
         char *data = (char *)op->output + at * size;
         lay_down(&w, half_of(h, h->lane, half), data, n);
         status = sum_piece(h, op, &w, half, n);
@@ -104,7 +95,7 @@ int hier_uneven_reduce_scatter(hier *h, collectives_op *op)
     size_t size = cadre_dtype_size(op->dtype), world = (size_t)h->world, each = HALF / w.size / world;
     int half = 0, status = CADRE_OK;
     for (size_t at = 0; at < op->count && !status; at += each, half = !half) {
-        size_t n = smaller(each, op->count - at);
+        size_t n = hier_smaller(each, op->count - at);
         for (size_t r = 0; r < world; r++)
             lay_down(&w, half_of(h, h->lane, half) + r * n * w.size,
                      (const char *)op->input + (r * op->count + at) * size, n);
@@ -154,7 +145,7 @@ int hier_uneven_all_gather(hier *h, collectives_op *op)
     size_t block = op->count * cadre_dtype_size(op->dtype), each = HALF / ((size_t)h->world + 1);
     int half = 0, status = CADRE_OK;
     for (size_t at = 0; at < block && !status; at += each, half = !half) {
-        size_t n = smaller(each, block - at);
+        size_t n = hier_smaller(each, block - at);
         memcpy(half_of(h, h->lane, half), (const char *)op->input + at, n);
         status = gather_piece(h, op, half, n);
         for (int g = 0; g < h->hosts && !status; g++)
