@@ -118,7 +118,7 @@ int collectives_nccl_alarmed(nccl *n, const char *what)
     return base_error(board->status, "%s: rank %d failed first: %s", what, board->rank, board->text);
 }
 
-int collectives_nccl_fail(nccl *n, const char *what, int status, const char *text)
+bool collectives_nccl_tell(nccl *n, int status, const char *text)
 {
     struct nccl_board *board = n->board;
     uint32_t unclaimed = 0;
@@ -126,17 +126,25 @@ int collectives_nccl_fail(nccl *n, const char *what, int status, const char *tex
     if (first) {
         board->status = status;
         board->rank = n->rank;
-        snprintf(board->text, sizeof board->text, "%s: %s", what, text);
+        snprintf(board->text, sizeof board->text, "%s", text);
         atomic_store(&board->recorded, 1);
     }
     raise_alarm(n, NCCL_ALARM_FAILED);
+    return first;
+}
+
+int collectives_nccl_fail(nccl *n, const char *what, int status, const char *text)
+{
+    char words[BASE_ERROR_MAX - 64]; /* more may come behind */
+    snprintf(words, sizeof words, "%s: %s", what, text);
+    bool first = collectives_nccl_tell(n, status, words);
     if (n->host && n->host->backend->abort)
         n->host->backend->abort(n->host->self); /* those who wait there come here and find the words */
     if (!first)
         return collectives_nccl_alarmed(n, what);
     collectives_nccl_end(n, false);
     n->broken = status;
-    snprintf(n->broken_text, sizeof n->broken_text, "%s: %s%s", what, text,
+    snprintf(n->broken_text, sizeof n->broken_text, "%s%s", words,
              n->stuck ? " (and NCCL could not be aborted: end this process)" : "");
     return base_error(status, "%s", n->broken_text);
 }

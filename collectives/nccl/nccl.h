@@ -95,6 +95,8 @@ typedef struct nccl {
 int collectives_nccl_board_new(nccl *n, const collectives_place *place, bool one_host);
 void collectives_nccl_board_free(nccl *n);
 void collectives_nccl_enter(nccl *n);
+/* Write what went wrong on the board and raise the alarm; false: another rank of this host had done so. */
+bool collectives_nccl_tell(nccl *n, int status, const char *text);
 /* Say what went wrong, here and to the ranks of this host; the first one's words win. NCCL is aborted. Like all that
  * may do so, under the lock (but in set-up). */
 int collectives_nccl_fail(nccl *n, const char *what, int status, const char *text);

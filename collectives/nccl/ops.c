@@ -311,15 +311,7 @@ static int host_outcome(nccl *n, const collectives_op *op, int status)
         pthread_mutex_unlock(&n->lock);
         return status == CADRE_ECANCELED ? alarmed : base_error(status, "%s", text);
     }
-    uint32_t none = NCCL_ALARM_NONE; /* those who wait for their GPUs should hear of it */
-    uint32_t unclaimed = 0;
-    if (atomic_compare_exchange_strong(&n->board->claimed, &unclaimed, 1)) {
-        n->board->status = status;
-        n->board->rank = n->rank;
-        snprintf(n->board->text, sizeof n->board->text, "%s", text);
-        atomic_store(&n->board->recorded, 1);
-    }
-    atomic_compare_exchange_strong(&n->board->alarm, &none, NCCL_ALARM_FAILED);
+    collectives_nccl_tell(n, status, text); /* those who wait for their GPUs should hear of it */
     collectives_nccl_end(n, false);
     pthread_mutex_unlock(&n->lock);
     return base_error(status, "%s", text);
