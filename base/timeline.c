@@ -8,8 +8,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/number.h"
 #include "base/io.h"
+#include "base/number.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,10 +92,11 @@ static int flush_events(void)
         if (errno != EINTR)
             return base_errno(errno, "lock the timeline");
     int failed = fstat(file, &info) != 0 ? base_errno(errno, "size of the timeline") : find_end(info.st_size, &end);
+    /* First of all, and up to where the next one would go on, too: or half an event could stay behind the bracket. */
+    if (!failed && end + TAIL < info.st_size && ftruncate(file, end + 2) != 0)
+        failed = base_errno(errno, "cut the timeline");
     if (!failed)
         failed = write_all(events, used + TAIL, end);
-    if (!failed && end + (off_t)used + TAIL < info.st_size && ftruncate(file, end + (off_t)used + TAIL) != 0)
-        failed = base_errno(errno, "cut the timeline");
     flock(file, LOCK_UN);
     used = 0;
     return failed;
