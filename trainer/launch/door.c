@@ -314,7 +314,9 @@ static int listen_in(door *door)
     door->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (door->fd < 0 || bind(door->fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(door->fd, SOMAXCONN) != 0)
         return base_errno(errno, "listen at %s", address.sun_path);
-    uv_poll_init(door->group->loop, &door->listener, door->fd);
+    int failed = uv_poll_init(door->group->loop, &door->listener, door->fd);
+    if (failed)
+        return base_error(CADRE_ESYSTEM, "watch %s: %s", address.sun_path, uv_strerror(failed));
     uv_timer_init(door->group->loop, &door->timer);
     door->listener.data = door->timer.data = door;
     door->open = true;
