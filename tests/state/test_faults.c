@@ -5,7 +5,6 @@
 #include "base/io.h"
 #include "base/mem.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,19 +124,12 @@ static void a_dead_writer_leaves_no_half(void **state)
     assert_int_equal(test_entries_of("die"), 1);
 }
 
-/* A file system of 128 KiB in a mount namespace of this process; false when that is not allowed. */
-static bool mount_small(const char *path)
-{
-    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) == 0 &&
-           mount("none", path, "tmpfs", 0, "size=128k") == 0;
-}
-
 static void a_full_disk_is_named(void **state)
 {
     (void)state;
     static unsigned char large[200000], small[40000];
     assert_ok(base_mkdirs("small", 0700));
-    if (!mount_small("small"))
+    if (!test_mount_small("small"))
         skip();
     cadre_state *s, *fits;
     assert_ok(cadre_state_new(&s));

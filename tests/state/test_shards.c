@@ -5,7 +5,6 @@
 #include "base/io.h"
 #include "base/mem.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -390,7 +389,7 @@ static void a_full_disk_is_named(void **state)
     (void)state;
     static unsigned char large[2][100000];
     assert_ok(base_mkdirs("small", 0700));
-    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) != 0 || mount("none", "small", "tmpfs", 0, "size=128k") != 0)
+    if (!test_mount_small("small"))
         skip();
     cadre_state *s;
     state_snapshot *snapshots[2] = {NULL};

@@ -4,8 +4,10 @@
 #include "base/io.h"
 
 #include <dirent.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 static char folder[4096];
@@ -51,6 +53,12 @@ void test_spit(const char *path, const void *bytes, size_t nbytes)
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, nbytes, file), nbytes);
     assert_int_equal(fclose(file), 0);
+}
+
+bool test_mount_small(const char *path)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", path, "tmpfs", 0, "size=128k") == 0;
 }
 
 static int save_behind(void *user, void *buffer, size_t nbytes)

@@ -27,6 +27,8 @@ int test_entries_of(const char *path);
 /** A whole file in memory; free(). */
 unsigned char *test_slurp(const char *path, size_t *nbytes);
 void test_spit(const char *path, const void *bytes, size_t nbytes);
+/** A file system of 128 KiB in a mount namespace of this process; false when that is not allowed. */
+bool test_mount_small(const char *path);
 
 /** Memory of a program, with a tensor of every type, an empty one, one without dimensions, a source, scalars and local
  * entries. */
