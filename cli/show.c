@@ -390,11 +390,11 @@ static void show_head(const char *path, const tracking_experiment_row *row, cons
 {
     char value[32], when[32];
     cli_print("experiment %s (%s)\n", row->name, path);
-    printf("%s%s, last activity %s UTC\n",
-           owner          ? "running: "
-           : row->running ? "interrupted"
-                          : "ended",
-           owner ? owner : "", cli_time_text(row->last_activity, when));
+    cli_print("%s%s, last activity %s UTC\n",
+              owner          ? "running: "
+              : row->running ? "interrupted"
+                             : "ended",
+              owner ? owner : "", cli_time_text(row->last_activity, when));
     printf("trials: %" PRId64 " running, %" PRId64 " complete, %" PRId64 " pruned, %" PRId64 " failed\n", row->running,
            row->complete, row->pruned, row->failed);
     if (*row->metric)

@@ -3,6 +3,7 @@
 #include "tests/tracking/helpers.h"
 
 #include "base/io.h"
+#include "tracking/sql.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -177,8 +178,10 @@ static void test_show_plain(void **state)
     (void)state;
     int64_t experiment;
     assert_ok(tracking_experiment(store, "evil\033[31m\r", "loss\033]0;x\a", TRACKING_MINIMIZE, &experiment));
+    assert_ok(tracking_exec(store, "UPDATE trials SET datetime_start = '9' || char(27) || '[2J'", NULL));
     assert_ok(tracking_commit(store, true));
     assert_int_equal(cadre("show runs/first/cadre.db"), 0);
+    expect("last activity 9 [2J UTC\n");
     expect("experiment evil [31m  (");
     expect("objective: minimize loss ]0;x ");
     assert_null(strpbrk(output, "\033\r\a"));
