@@ -133,8 +133,8 @@ static int make_core(tuner *tuner)
     bool fifo = !options->scheduler.table || options->scheduler.table == &cadre_scheduler_fifo;
     bool rules = stop->max_iterations > 0 || stop->trial_plateau_std > 0 || stop->has_target || stop->rule;
     tuner->sync = !fifo || rules;
-    /* auto listens where a scheduler does, too */
-    tuner->log_reports = tuner->sync || (table->report && table != &cadre_searcher_auto);
+    /* auto listens where the experiment began with a scheduler, whatever this life has */
+    tuner->log_reports = tuner->sync || (table->report && (table != &cadre_searcher_auto || tuner->search.plan.stops_early));
     return CADRE_OK;
 }
 

@@ -155,6 +155,19 @@ static void an_old_default_goes_on(void **state)
     free(whole);
 }
 
+/* The searcher goes on learning from what running trials report when a later life has no scheduler: the life after that must tell it the same. */
+static void a_scheduler_that_is_dropped(void **state)
+{
+    (void)state;
+    cadre_tuner tuner = {.sim = simulate, .num_samples = 14, .seed = 3, .max_concurrent = 3, .scheduler = {&cadre_scheduler_asha, &stopping}};
+    assert_int_equal(fit("a", tuner, NULL, NULL), CADRE_OK);
+    tuner.scheduler = (cadre_scheduler){0};
+    tuner.resume = CADRE_TUNE_RESUME;
+    for (tuner.num_samples = 24; tuner.num_samples <= 44; tuner.num_samples += 10)
+        if (fit("a", tuner, NULL, NULL) != CADRE_OK)
+            fail_msg("%s", cadre_error_message());
+}
+
 static void processes_do_as_simulated(void **state)
 {
     (void)state;
@@ -317,6 +330,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_choice_of_auto_is_in_the_store, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(the_default_is_kept, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(an_old_default_goes_on, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_scheduler_that_is_dropped, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(processes_do_as_simulated, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(failures_are_told, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(grids_are_walked, make_folder, remove_folder),
