@@ -256,7 +256,7 @@ static int settle_samples(const sweep_node *tree, sweep *sweep, const cadre_spac
         sweep->num_samples = 1;
         return CADRE_OK;
     }
-    status = cadre_space_grid_size(space, INT64_C(1000000), &grid);
+    status = cadre_space_grid_size(space, SEARCH_LARGEST_GRID, &grid);
     if (status != CADRE_OK)
         return sweep_wrap(status, sweep_get(tree, "params"));
     sweep->num_samples = grid;

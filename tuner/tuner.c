@@ -85,6 +85,8 @@ static int give_out_slots(tuner *tuner)
 
 /* ---- the experiment ------------------------------------------------------------------------------------------------------------------ */
 
+static bool judges(const cadre_scheduler_table *scheduler) { return scheduler && scheduler != &cadre_scheduler_fifo; }
+
 /* Trials at once. */
 static int places(const tuner *tuner)
 {
@@ -105,8 +107,7 @@ static int places(const tuner *tuner)
 static int make_plan(tuner *tuner)
 {
     const cadre_tuner *options = tuner->options;
-    const cadre_scheduler_table *scheduler = options->scheduler.table;
-    tuner->search.plan = (cadre_search_plan){.parallel = places(tuner), .stops_early = scheduler && scheduler != &cadre_scheduler_fifo};
+    tuner->search.plan = (cadre_search_plan){.parallel = places(tuner), .stops_early = judges(options->scheduler.table)};
     return search_trials(tuner->space, &options->search, options->num_samples ? options->num_samples : 1, &tuner->search.plan.trials);
 }
 
@@ -130,9 +131,8 @@ static int make_core(tuner *tuner)
     if (status != CADRE_OK)
         return status;
     const cadre_stop *stop = &options->stop;
-    bool fifo = !options->scheduler.table || options->scheduler.table == &cadre_scheduler_fifo;
     bool rules = stop->max_iterations > 0 || stop->trial_plateau_std > 0 || stop->has_target || stop->rule;
-    tuner->sync = !fifo || rules;
+    tuner->sync = judges(options->scheduler.table) || rules;
     /* auto listens where the experiment began with a scheduler, whatever this life has */
     tuner->log_reports = tuner->sync || (table->report && (table != &cadre_searcher_auto || tuner->search.plan.stops_early));
     return CADRE_OK;
@@ -182,7 +182,7 @@ static int record_search(tuner *tuner)
                                         : NULL;
     char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
     if (status == CADRE_OK)
-        status = text ? tracking_experiment_set(tuner->store, tuner->experiment, "search", text) : CADRE_ENOMEM;
+        status = text ? tracking_experiment_set(tuner->store, tuner->experiment, "search", text) : base_error(CADRE_ENOMEM, "out of memory for the experiment");
     free(text);
     json_decref(record);
     return status;
