@@ -86,6 +86,7 @@ static int undo(tracking_store *store)
     int rc = sqlite3_open_v2(store->place, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (rc == SQLITE_OK) {
         sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        sqlite3_busy_timeout(db, TRACKING_BUSY_MS); /* other readers look, too, before they see that they cannot read */
         rc = sqlite3_exec(db, "SELECT count(*) FROM sqlite_master", NULL, NULL, NULL);
     }
     int status = rc == SQLITE_OK ? CADRE_OK : base_error((rc & 0xff) == SQLITE_READONLY || (rc & 0xff) == SQLITE_CANTOPEN ? CADRE_EACCES : CADRE_EIO, "%s",

@@ -139,14 +139,14 @@ static void release(tracking_store *store)
     free(store);
 }
 
+/* Where it cannot be undone there is no connection afterwards, and so no next try. */
 static int open_recovered(tracking_store *store)
 {
     int status = tracking_recover(store);
-    if (status != CADRE_OK)
-        return status;
     sqlite3_close_v2(store->db);
     store->db = NULL;
-    status = open_file(store);
+    if (status == CADRE_OK)
+        status = open_file(store);
     return status == CADRE_OK ? tracking_schema_ready(store) : status;
 }
 

@@ -29,8 +29,9 @@ enum { TRACKING_GROUP_MS = 10 /* a report is committed at the latest so long aft
  * (0700), the files are the owner's alone (0600).
  */
 int tracking_open(const char *path, tracking_store **out);
-/** Open what is there for reading only, while a writer may be at work. Never changes the store. CADRE_ENOENT when there
- * is no file or no table in it yet. */
+/** Open what is there for reading only, while a writer may be at work. Changes nothing of the store, unless a writer was
+ * killed in the middle of a change: that is undone first. CADRE_ENOENT when there is no file or no table in it yet;
+ * CADRE_EACCES also when something has to be undone by somebody who may write there. */
 int tracking_open_reader(const char *path, tracking_store **out);
 /** Commit, fold the log into the file (writer only), release the lock. What cannot be committed is lost, with a line in
  * the log: commit before, to know. Without readers the file then stands alone, without a log beside it. NULL is fine.
