@@ -10,6 +10,7 @@
  */
 #include "survive.h"
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/rng.h"
 
@@ -47,13 +48,6 @@ static struct {
     double calm_s[sizeof survive_kinds / sizeof *survive_kinds];
 } all;
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 static bool complain(const char *what, const char *where)
 {
     fprintf(stderr, "survive: %s: %s\n", where, what);
@@ -87,9 +81,9 @@ static int living(const char *mark)
 
 static bool all_gone(const char *mark)
 {
-    double deadline = now() + 20;
+    double deadline = base_now() + 20;
     while (living(mark) > 0) {
-        if (now() > deadline)
+        if (base_now() > deadline)
             return complain("a killed controller has left processes behind", mark);
         usleep(2000);
     }
@@ -114,11 +108,11 @@ static int entries(const char *directory, const char *prefix, char found[256])
 static bool nothing_left(void)
 {
     char name[256] = "";
-    double deadline = now() + 20;
+    double deadline = base_now() + 20;
     if (entries(all.temporary, "", name) > 0)
         return complain(name, all.temporary);
     while (entries("/dev/shm", "cadre-comm-", name) > all.segments) {
-        if (now() > deadline)
+        if (base_now() > deadline)
             return complain(name, "/dev/shm");
         usleep(10000);
     }
@@ -201,11 +195,11 @@ static bool run_calm(int index)
     int wait_status;
     snprintf(name, sizeof name, "calm-%d", index);
     snprintf(mark, sizeof mark, "CADRE_SURVIVE=%d-%s-", (int)getpid(), name);
-    double begun = now();
+    double begun = base_now();
     pid_t pid = start(index, name, false, mark);
     if (pid < 0 || waitpid(pid, &wait_status, 0) != pid || wait_status != 0)
         return complain("the undisturbed sweep failed", survive_kinds[index].name);
-    all.calm_s[index] = now() - begun;
+    all.calm_s[index] = base_now() - begun;
     return all_gone(mark) && check_end(index, name);
 }
 
