@@ -29,8 +29,7 @@ static cadre_searcher *start(const cadre_space *space, const char *json, uint64_
     return searcher;
 }
 
-/* ---- parts --------------------------------------------------------------------------------------------------------
- */
+/* ---- parts ------------------------------------------------------------------------------------------------------- */
 
 static void eigenvectors_give_the_matrix_again(void **state)
 {
@@ -169,8 +168,7 @@ static void choices_go_to_the_best_and_keep_all(void **state)
     cadre_space_free(space);
 }
 
-/* ---- searches -----------------------------------------------------------------------------------------------------
- */
+/* ---- searches ---------------------------------------------------------------------------------------------------- */
 
 typedef double function(const double *x, int n);
 

@@ -23,8 +23,7 @@ static void near(double a, double b, double tolerance)
         fail_msg("%.17g is not %.17g", a, b);
 }
 
-/* ---- a model of random points of a space of every kind ------------------------------------------------------------
- */
+/* ---- a model of random points of a space of every kind ----------------------------------------------------------- */
 
 enum { POINTS = 40, RUNNING = 5, MOST = 100 };
 
@@ -123,8 +122,7 @@ static void the_kernel_is_what_it_says(void **state)
     tear_down(&f);
 }
 
-/* ---- the posterior, by Gauss's elimination ------------------------------------------------------------------------
- */
+/* ---- the posterior, by Gauss's elimination ----------------------------------------------------------------------- */
 
 static void solve(int n, const double *matrix, const double *right, double *out)
 {
@@ -341,8 +339,7 @@ static void the_promise_has_the_slopes_it_says(void **state)
     tear_down(&f);
 }
 
-/* ---- expected improvement -----------------------------------------------------------------------------------------
- */
+/* ---- expected improvement ---------------------------------------------------------------------------------------- */
 
 static void log_h_is_exact_at_any_distance(void **state)
 {
@@ -376,8 +373,7 @@ static void improvement_by_quadrature(void **state)
     }
 }
 
-/* ---- minimising ---------------------------------------------------------------------------------------------------
- */
+/* ---- minimising -------------------------------------------------------------------------------------------------- */
 
 static double rosenbrock(void *context, const double *x, double *gradient)
 {
@@ -421,8 +417,7 @@ static void minima_in_boxes(void **state)
     free(scratch);
 }
 
-/* ---- targets ------------------------------------------------------------------------------------------------------
- */
+/* ---- targets ----------------------------------------------------------------------------------------------------- */
 
 static void targets_bear_anything(void **state)
 {
@@ -456,8 +451,7 @@ static void targets_bear_anything(void **state)
     assert_true(y[0] == 0 && y[1] == 0 && y[2] == 0);
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------
- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static cadre_searcher *start(const cadre_space *space, const cadre_search *search, uint64_t seed)
 {

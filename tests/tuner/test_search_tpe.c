@@ -26,8 +26,7 @@ static void near(double a, double b, double tolerance)
         fail_msg("%.17g is not %.17g", a, b);
 }
 
-/* ---- the normal distribution --------------------------------------------------------------------------------------
- */
+/* ---- the normal distribution ------------------------------------------------------------------------------------- */
 
 static void masses_at_any_distance(void **state)
 {
@@ -74,8 +73,7 @@ static void truncated_draws_follow(void **state)
     }
 }
 
-/* ---- a model of a history -----------------------------------------------------------------------------------------
- */
+/* ---- a model of a history ---------------------------------------------------------------------------------------- */
 
 typedef struct fixture {
     cadre_space *space;
@@ -163,8 +161,7 @@ static void densities_by_hand(void **state)
     tear_down(&f);
 }
 
-/* ---- the slow reference: densities straight from their definition, trial by trial ----------------------------------
- */
+/* ---- the slow reference: densities straight from their definition, trial by trial -------------------------------- */
 
 /* Neighbours in the order of (centre, number): trials at the same place are neighbours too. */
 static double slow_bandwidth(const fixture *f, int d, int trial)
@@ -298,8 +295,7 @@ static void draws_have_the_density(void **state)
     tear_down(&f);
 }
 
-/* ---- the searcher -------------------------------------------------------------------------------------------------
- */
+/* ---- the searcher ------------------------------------------------------------------------------------------------ */
 
 static void trials_are_ranked(void **state)
 {

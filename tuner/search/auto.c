@@ -146,8 +146,7 @@ static int auto_create(const cadre_searcher_args *args, void **self)
     return CADRE_OK;
 }
 
-/* ---- the log ------------------------------------------------------------------------------------------------------
- */
+/* ---- the log ----------------------------------------------------------------------------------------------------- */
 
 #define GROW(array, elements)                                                                                          \
     ((grown = base_realloc(array, (size_t)(elements) * sizeof *(array) + 1)) ? ((array) = grown, true) : false)
@@ -223,8 +222,7 @@ static int catch_up(auto_search *search, int m)
     return CADRE_OK;
 }
 
-/* ---- choosing -----------------------------------------------------------------------------------------------------
- */
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
 /* Who suggests, one after the other in turn, and why. */
 typedef struct auto_phase {

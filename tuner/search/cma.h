@@ -41,8 +41,7 @@ void cma_coords_of_point(const cma_coords *coords, const double *x, const double
 void cma_coords_step(const cma_coord *coord, double g, double *left, double *right);
 bool cma_coords_stepped(const cma_coord *coord);
 
-/* ---- the distribution of numbers ----------------------------------------------------------------------------------
- */
+/* ---- the distribution of numbers --------------------------------------------------------------------------------- */
 
 typedef struct cma_rate cma_rate;
 
@@ -95,8 +94,7 @@ void cma_rate_after(cma_rate *rate, cma_strategy *strategy);
 /** Hamano et al.: after an update, every stepped coordinate keeps a chance to leave its step. */
 void cma_margin(cma_strategy *strategy, const cma_coords *coords);
 
-/* ---- the distributions of choices ---------------------------------------------------------------------------------
- */
+/* ---- the distributions of choices -------------------------------------------------------------------------------- */
 
 typedef struct cma_choices {
     int count, widest; /* choices; values of the widest */
@@ -115,8 +113,7 @@ void cma_choices_update(cma_choices *choices, int lambda, const int *pick, const
 /** Lean towards the picks of one candidate, as results from elsewhere do. */
 void cma_choices_lean(cma_choices *choices, const int *pick, double by);
 
-/* ---- restarts -----------------------------------------------------------------------------------------------------
- */
+/* ---- restarts ---------------------------------------------------------------------------------------------------- */
 
 enum { CMA_KEPT = 2048 }; /* generations whose best and median are kept */
 
@@ -143,8 +140,7 @@ bool cma_restart_due(const cma_restart *restart, const cma_strategy *strategy, c
 /** The next run's size and width. */
 void cma_restart_next(cma_restart *restart, cadre_cmaes_restarts kind, base_rng *rng, int *lambda, double *sigma);
 
-/* ---- trials -------------------------------------------------------------------------------------------------------
- */
+/* ---- trials ------------------------------------------------------------------------------------------------------ */
 
 /* What came of a candidate. Complete ones come before pruned ones, the furthest first, and failed ones are last. */
 typedef struct cma_rank {
