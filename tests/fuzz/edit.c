@@ -18,12 +18,6 @@ struct table {
 static struct table tables[TABLES];
 static int table_count;
 
-static void must(bool true_)
-{
-    if (!true_)
-        abort();
-}
-
 /* All tables, with what tells their rows apart. Once: every template has the same. */
 static void learn(sqlite3 *db)
 {

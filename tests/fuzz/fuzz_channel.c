@@ -7,12 +7,12 @@
 #include "base/frame.h"
 #include "base/io.h"
 #include "cadre/cadre.h"
+#include "folder.h"
 #include "input.h"
 #include "trainer/group.h"
 #include "trainer/run.h"
 #include "trainer/worker.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -22,14 +22,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t nbytes);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 enum { WORLD = 2, MESSAGES = 64 };
-
-static char folder[64];
-
-static void must(bool true_)
-{
-    if (!true_)
-        abort();
-}
 
 static int train(cadre_session *session, const cadre_config *config, void *user)
 {
@@ -53,24 +45,16 @@ static int train(cadre_session *session, const cadre_config *config, void *user)
 
 static cadre_trainer trainer = {.train = train,
                                 .scaling = {.num_workers = WORLD, .backend = "self"},
-                                .run = {.name = "run", .storage = folder},
+                                .run = {.name = "run", .storage = folder, .progress = CADRE_PROGRESS_AUTO},
                                 .failure = {.on_nan = CADRE_NAN_RESTORE},
                                 .checkpoint = {.keep = 2, .score_metric = "loss", .score_mode = CADRE_MIN, .every_steps = 2}};
-
-static void remove_folder(void) { (void)base_remove_tree(folder); }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    snprintf(folder, sizeof folder, "%s/cadre-fuzz-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    must(mkdtemp(folder) != NULL);
-    atexit(remove_folder);
-    char precious[80];
-    snprintf(precious, sizeof precious, "%s/precious", folder);
-    must(base_mkdirs(precious, 0700) == CADRE_OK);
+    make_folder();
     must(freopen("/dev/null", "w", stdout) != NULL);
-    trainer.run.progress = CADRE_PROGRESS_AUTO;
     return 0;
 }
 
@@ -352,12 +336,10 @@ static void run_worker(fuzz_input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t nbytes)
 {
     fuzz_input in = {bytes, nbytes};
-    char precious[80];
     if (fuzz_byte(&in) % 4 == 3)
         run_worker(&in);
     else
         run_group(&in);
-    snprintf(precious, sizeof precious, "%s/precious", folder);
     must(base_exists(precious));
     return 0;
 }

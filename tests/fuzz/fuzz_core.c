@@ -11,12 +11,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t nbytes);
 
-static void must(bool true_)
-{
-    if (!true_)
-        abort();
-}
-
 static const cadre_param mixed[] = {CADRE_LOGUNIFORM("lr", 1e-4, 1e-1), CADRE_QRANDINT("width", 8, 64, 8), CADRE_CHOICE("optimizer", "sgd", "adam", "lion"),
                                     CADRE_WHEN("optimizer", "sgd", CADRE_UNIFORM("momentum", 0, 1)), CADRE_RANDN("shift", 0, 2), CADRE_END};
 static const cadre_param wide[] = {CADRE_UNIFORM("x", -1e300, 1e300), CADRE_UNIFORM("y", 1, 1 + 1e-15), CADRE_LOGUNIFORM("z", 1e-300, 1e300), CADRE_END};

@@ -8,8 +8,8 @@
 #include "cadre/cadre.h"
 #include "cli/cli.h"
 #include "edit.h"
+#include "folder.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t nbytes);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int cadre_main(int argc, char **argv); /* cli/main.c */
 
-static char folder[64], path[128], precious[128];
-
-static void must(bool true_)
-{
-    if (!true_)
-        abort();
-}
+static char path[128];
 
 /* ---- the experiments ----------------------------------------------------------------------------------------------- */
 
@@ -109,18 +103,12 @@ static void make_template(int which)
     must(base_read_file(path, 64 << 20, &templates[which]) == CADRE_OK);
 }
 
-static void remove_folder(void) { (void)base_remove_tree(folder); }
-
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    snprintf(folder, sizeof folder, "%s/cadre-fuzz-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    must(mkdtemp(folder) != NULL);
-    atexit(remove_folder);
+    make_folder();
     snprintf(path, sizeof path, "%s/run/cadre.db", folder);
-    snprintf(precious, sizeof precious, "%s/precious", folder);
-    must(base_mkdirs(precious, 0700) == CADRE_OK);
     must(freopen("/dev/null", "w", stdout) != NULL);
     for (int i = 0; i < TEMPLATES; i++)
         make_template(i);

@@ -1,10 +1,18 @@
-/* A fuzzer's bytes, taken from the front; when none are left there are zeros. */
+/* A fuzzer's bytes, taken from the front; when none are left there are zeros. And what must be so, whatever they are. */
 #ifndef FUZZ_INPUT_H
 #define FUZZ_INPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+
+static inline void must(bool true_)
+{
+    if (!true_)
+        abort();
+}
 
 typedef struct fuzz_input {
     const uint8_t *at;
