@@ -147,3 +147,23 @@ int ranks_try(enum ranks_kind kind, int world, int victim, rank_fn *fn, void *us
     munmap(board, sizeof *board);
     return failed;
 }
+
+void ranks_apart(int count, int at_once, int (*fn)(int i, void *user), void *user)
+{
+    int running = 0, failed = 0, status;
+    for (int i = 0; i < count || running > 0;) {
+        if (i < count && running < at_once) {
+            pid_t pid = fork();
+            assert_true(pid >= 0);
+            if (pid == 0)
+                _exit(fn(i, user) ? 1 : 0);
+            i++;
+            running++;
+            continue;
+        }
+        assert_true(wait(&status) > 0);
+        running--;
+        failed += status != 0;
+    }
+    assert_int_equal(failed, 0);
+}

@@ -30,6 +30,10 @@ void ranks_run(enum ranks_kind kind, int world, int victim, rank_fn *fn, void *u
 /* The same, but answers how many did not end well, for a process that is no test. */
 int ranks_try(enum ranks_kind kind, int world, int victim, rank_fn *fn, void *user);
 
+/* fn(0, user), fn(1, user), ..., each in a process of its own, up to `at_once` at a time; the test fails when one does
+ * not answer 0. For processes that are no test themselves, as those that call ranks_try. */
+void ranks_apart(int count, int at_once, int (*fn)(int i, void *user), void *user);
+
 /* From now on, more than `seconds` without another call is a hang in `what`. */
 void watchdog(const char *what, unsigned seconds);
 

@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -120,37 +119,20 @@ static void rank(const cadre_oob *oob, void *user)
     free(more);
 }
 
-static pid_t start(const struct strike *strike)
+static int strike(int i, void *user)
 {
+    struct strike own = ((const struct strike *)user)[i];
     char what[96];
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid)
-        return pid;
-    snprintf(what, sizeof what, "%s: rank %d of %d %s at step %d of %s", strike->place->backend, strike->victim,
-             strike->place->world, strike->stop ? "stopped" : "killed", strike->step, operations[strike->operation]);
+    snprintf(what, sizeof what, "%s: rank %d of %d %s at step %d of %s", own.place->backend, own.victim,
+             own.place->world, own.stop ? "stopped" : "killed", own.step, operations[own.operation]);
     watchdog(what, 100);
-    if (strike->place->prepare)
-        strike->place->prepare(strike->place->world);
-    struct strike copy = *strike;
-    int failed = ranks_try(PROCESSES, strike->place->world, strike->victim, rank, &copy);
-    _exit(failed ? 1 : 0);
+    if (own.place->prepare)
+        own.place->prepare(own.place->world);
+    return ranks_try(PROCESSES, own.place->world, own.victim, rank, &own);
 }
 
-void strikes_run(const struct strike *strikes, int count, int at_once)
+void strikes_run(struct strike *strikes, int count, int at_once)
 {
-    int running = 0, failed = 0;
     watchdog("strikes", 100 + 10 * (unsigned)count);
-    for (int i = 0; i < count || running > 0;) {
-        if (i < count && running < at_once) {
-            start(&strikes[i++]);
-            running++;
-            continue;
-        }
-        int status = 0;
-        assert_true(wait(&status) > 0);
-        running--;
-        failed += status != 0;
-    }
-    assert_int_equal(failed, 0);
+    ranks_apart(count, at_once, strike, strikes);
 }

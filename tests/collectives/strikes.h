@@ -29,6 +29,6 @@ struct strike {
 };
 
 /* Run them all, up to `at_once` at a time, each in processes of its own; the test fails when one does. */
-void strikes_run(const struct strike *strikes, int count, int at_once);
+void strikes_run(struct strike *strikes, int count, int at_once);
 
 #endif

@@ -20,7 +20,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -369,7 +368,7 @@ static void test_small_dev_shm(void **state)
 
 /* A rank dies while it is made: the others do not wait for ever, and say whom they miss. */
 struct death {
-    char fault[32];
+    const char *fault;
     int victim;
 };
 
@@ -391,41 +390,30 @@ static void dying(const cadre_oob *oob, void *user)
     CHECK(base_now() - begun < 20);
 }
 
+static int die(int i, void *user)
+{
+    struct death *death = (struct death *)user + i;
+    char what[96];
+    snprintf(what, sizeof what, "rank %d, %s in the set-up", death->victim, death->fault);
+    watchdog(what, 60);
+    prepare(4);
+    return ranks_try(PROCESSES, 4, death->victim, dying, death);
+}
+
 static void test_dying(void **state)
 {
     static const char *const faults[] = {"alloc:1:kill",  "alloc:3:kill",  "alloc:6:kill",     "alloc:9:kill",
                                          "alloc:11:kill", "alloc:13:kill", "alloc:14:kill",    "shm_alloc:1:kill",
                                          "memfd:1:kill",  "alloc:12:stop", "collective:1:kill"};
-    int running = 0, failed = 0, status;
+    struct death list[4 * sizeof faults / sizeof faults[0]];
+    int count = 0;
     (void)state;
     watchdog("deaths in a set-up", 300);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        for (int victim = 0; victim < 4; victim++) {
-            if (!everything && (i + (size_t)victim) % 2)
-                continue;
-            if (running == 6) {
-                assert_true(wait(&status) > 0);
-                failed += status != 0;
-                running--;
-            }
-            pid_t pid = fork();
-            assert_true(pid >= 0);
-            running++;
-            if (pid)
-                continue;
-            struct death death = {.victim = victim};
-            char what[96];
-            snprintf(death.fault, sizeof death.fault, "%s", faults[i]);
-            snprintf(what, sizeof what, "rank %d, %s in the set-up", victim, faults[i]);
-            watchdog(what, 60);
-            prepare(4);
-            _exit(ranks_try(PROCESSES, 4, victim, dying, &death) ? 1 : 0);
-        }
-    for (; running > 0; running--) {
-        assert_true(wait(&status) > 0);
-        failed += status != 0;
-    }
-    assert_int_equal(failed, 0);
+    for (int i = 0; i < (int)(sizeof faults / sizeof faults[0]); i++)
+        for (int victim = 0; victim < 4; victim++)
+            if (everything || (i + victim) % 2 == 0)
+                list[count++] = (struct death){faults[i], victim};
+    ranks_apart(count, 6, die, list);
 }
 
 int main(int argc, char **argv)
