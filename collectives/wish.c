@@ -1,4 +1,5 @@
-/* What the session and ddp tell each other by way of the communicator: the wish to leave, which rides on other traffic, and logical workers. */
+/* What the session and ddp tell each other by way of the communicator: the wish to leave, which rides on other traffic,
+ * and logical workers. */
 #include "comm.h"
 
 void cadre_comm_set_wish(cadre_comm *comm, bool wish) { comm->wish = wish; }

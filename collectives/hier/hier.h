@@ -79,7 +79,7 @@ typedef struct hier {
 int hier_await(hier *h, collectives_op *op, struct exchange *x);
 /* Tell this host's ranks that messages have failed with `status` and the thread's message; answers `status`. */
 int hier_broken(hier *h, const collectives_op *op, int status);
-/* Tell the other hosts that `op` has failed here with `status` and the thread's message; answers `status`. */
+/* Tell the other hosts that `status` (0: nothing) came of an operation, with the thread's message; answers `status`. */
 int hier_failed(hier *h, int status);
 int hier_listen(hier *h); /* be ready for alarms */
 

@@ -290,8 +290,8 @@ static void streams(const cadre_oob *oob, void *user)
     cadre_comm_free(comm);
 }
 
-/* Whoever puts work on another stream has to order it, and the double sees when it is not: `order` says how, -1: none.
- */
+/* Whoever puts work on another stream has to order it, and the double sees when it is not. The signal that `way` ended
+ * by, or its answer. */
 static int misordered(int (*way)(char *memory, cuda_stream stream))
 {
     int status = 0;
