@@ -5,6 +5,7 @@
 #include "tracking/view.h"
 
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -70,6 +71,8 @@ void cli_table_print(cli_table *table, int indent);
 void cli_table_print_titled(cli_table *table, const char *title);
 /** Print to stdout what has words from a store in it: control characters but newlines become spaces, as a terminal would obey them. */
 void cli_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/** The same to any file. */
+void cli_vprint(FILE *out, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
 /** A number as short as it can be while six digits are right. */
 const char *cli_value_text(double value, char text[32]);
 /** UTC text without its fraction of a second; "-" for "". */

@@ -128,7 +128,7 @@ int cli_fail(const char *fmt, ...)
     va_list args;
     va_start(args, fmt);
     fputs("cadre: ", stderr);
-    vfprintf(stderr, fmt, args);
+    cli_vprint(stderr, fmt, args); /* a message may name what is in a store */
     fputc('\n', stderr);
     va_end(args);
     return CLI_FAILED;

@@ -23,23 +23,30 @@ static void make_plain(char *text, const char *but)
             *at = ' ';
 }
 
+void cli_vprint(FILE *out, const char *fmt, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, fmt, args);
+    char *text = length < 0 ? NULL : base_malloc((size_t)length + 1);
+    if (text)
+        vsnprintf(text, (size_t)length + 1, fmt, again);
+    va_end(again);
+    if (!text) {
+        fputs("cadre: out of memory\n", stderr); /* cli_fail comes by here */
+        return;
+    }
+    make_plain(text, "\n");
+    fputs(text, out);
+    free(text);
+}
+
 void cli_print(const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    int length = vsnprintf(NULL, 0, fmt, args);
+    cli_vprint(stdout, fmt, args);
     va_end(args);
-    char *text = length < 0 ? NULL : base_malloc((size_t)length + 1);
-    if (!text) {
-        cli_fail("out of memory");
-        return;
-    }
-    va_start(args, fmt);
-    vsnprintf(text, (size_t)length + 1, fmt, args);
-    va_end(args);
-    make_plain(text, "\n");
-    fputs(text, stdout);
-    free(text);
 }
 
 static void add_cell(cli_table *table, char *text)

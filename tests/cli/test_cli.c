@@ -185,6 +185,9 @@ static void test_show_plain(void **state)
     expect("experiment evil [31m  (");
     expect("objective: minimize loss ]0;x ");
     assert_null(strpbrk(output, "\033\r\a"));
+    assert_int_equal(cadre("show runs/first/cadre.db --trial 0"), 1);
+    expect("cadre: experiment evil [31m  has no trial 0\n");
+    assert_null(strchr(output, '\033'));
 }
 
 /* Several trials are listed; one of them can be asked for. Several experiments in one file are told apart by name. */
