@@ -84,13 +84,22 @@ static struct double_slot *oldest(int from, int tag)
     return first;
 }
 
+/* Whether a receive posted before this one has its tag: the next message is that one's, and may have come since. */
+static bool has_elder(int from, const struct message *m)
+{
+    const struct message *other = posted[from];
+    while (other->tag != m->tag)
+        other = other->next;
+    return other != m;
+}
+
 /* Receives get messages in the order in which they were posted, whoever looks. */
 static void go_on_receiving(int from)
 {
     struct message **link = &posted[from];
     while (*link) {
         struct message *m = *link;
-        struct double_slot *slot = oldest(from, m->tag);
+        struct double_slot *slot = has_elder(from, m) ? NULL : oldest(from, m->tag);
         if (!slot) {
             link = &m->next;
             continue;

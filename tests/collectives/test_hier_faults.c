@@ -24,7 +24,7 @@
 
 #include <cmocka.h>
 
-static const char *hosts = "aabb"; /* each rank's; inherited by those who are forked */
+static const char *hosts; /* each rank's; inherited by those who are forked */
 static bool everything;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { FEWER = 2 };
@@ -110,7 +110,6 @@ static void test_stopped(void **state)
 
 static void test_uneven_hosts(void **state)
 {
-    const char *before = hosts;
     (void)state;
     hosts = "aab";
     strike_all(false, 3, 6, 9);
@@ -118,7 +117,6 @@ static void test_uneven_hosts(void **state)
     hosts = "abca";
     strike_all(false, 4, 6, 17);
     strike_all(true, 4, 6, 23);
-    hosts = before;
 }
 
 /* ---- ranks dealt out in other ways ---- */
@@ -133,7 +131,6 @@ static void contract(const cadre_oob *oob, void *user)
 static void test_layouts(void **state)
 {
     static const char *const layouts[] = {"abab", "abcbb"};
-    const char *before = hosts;
     (void)state;
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
         char what[64];
@@ -145,7 +142,6 @@ static void test_layouts(void **state)
         prepare((int)strlen(hosts));
         ranks_run(PROCESSES, (int)strlen(hosts), -1, contract, NULL);
     }
-    hosts = before;
 }
 
 /* Those of a host as messages have them, whatever their numbers. */
@@ -199,13 +195,11 @@ static void late(const cadre_oob *oob, void *user)
 
 static void test_late(void **state)
 {
-    const char *before = hosts;
     (void)state;
     hosts = "aab";
     watchdog("ranks that come late", 60);
     prepare(3);
     ranks_run(PROCESSES, 3, -1, late, NULL);
-    hosts = before;
 }
 
 /* ---- hosts that disagree ---- */
@@ -416,13 +410,21 @@ static void test_dying(void **state)
     ranks_apart(count, 6, die, list);
 }
 
+static int two_hosts_of_two(void **state)
+{
+    (void)state;
+    hosts = "aabb";
+    return 0;
+}
+
+#define ON_HOSTS(test) cmocka_unit_test_setup(test, two_hosts_of_two)
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_layouts),   cmocka_unit_test(test_late),
-        cmocka_unit_test(test_disagree),     cmocka_unit_test(test_half_made), cmocka_unit_test(test_small_dev_shm),
-        cmocka_unit_test(test_dying),        cmocka_unit_test(test_killed),    cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_uneven_hosts),
+        cmocka_unit_test(test_names), ON_HOSTS(test_layouts),       ON_HOSTS(test_late),  ON_HOSTS(test_disagree),
+        ON_HOSTS(test_half_made),     ON_HOSTS(test_small_dev_shm), ON_HOSTS(test_dying), ON_HOSTS(test_killed),
+        ON_HOSTS(test_stopped),       ON_HOSTS(test_uneven_hosts),
     };
     for (int i = 1; i < argc; i++) { /* "all", the name of a test */
         if (strcmp(argv[i], "all") == 0)
