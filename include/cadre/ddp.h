@@ -106,8 +106,8 @@ CADRE_API int cadre_ddp_stats(const cadre_ddp *ddp, cadre_ddp_statistics *out);
  * Sharded optimisers (ZeRO-1), when the options have `sharded`: each rank holds the optimiser's state of 1/world of the elements. The module
  * returned has this rank's part of every bucket as flat parameters: make the optimiser over it (SGD, Adam, AdamW: any that treats elements
  * alike), zero gradients with ct_module_zero_grad(model, true), and step with cadre_ddp_step, which also gathers the parameters. Gradients of the
- * model itself are not to be looked at after the sync; those of the shards are the means. Without `sharded`, or with one rank, it is the model
- * itself, so that a program is the same for both. Borrowed; valid while ddp is, and the optimiser must go before it.
+ * model itself are not to be looked at after the sync; those of the shards are the means. Without `sharded`, or with one rank on a GPU, it is the
+ * model itself, so that a program is the same for all. Borrowed; valid while ddp is, and the optimiser must go before it.
  */
 CADRE_API ct_module *cadre_ddp_shards(cadre_ddp *ddp);
 /** Collective. ct_optim_step, and with shards the gathering of the parameters. */
@@ -132,7 +132,8 @@ CADRE_API uint64_t cadre_module_hash(const ct_module *model);
 CADRE_API int cadre_state_add_module(cadre_state *state, const char *prefix, ct_module *model);
 /** Add the optimiser's buffers and step counts as "<prefix>.<name>". The optimiser must outlive the state. */
 CADRE_API int cadre_state_add_optim(cadre_state *state, const char *prefix, ct_optim *optim);
-/** The same for an optimiser over shards: each rank saves and gets back its own, so that a run goes on with as many ranks as it had. */
+/** The same for an optimiser over shards (cadre_ddp_shards): each rank saves its own, and any number of ranks gets them back, cut anew. The buckets have to be
+ *  what they were (the model's parameters and bucket_nbytes), or their names are not found. */
 CADRE_API int cadre_state_add_sharded_optim(cadre_state *state, const char *prefix, ct_optim *optim);
 /** The generators of this process's logical workers (before its first pass); without any, libtorch's as below. `ddp` must outlive the state. */
 CADRE_API int cadre_state_add_logical_rng(cadre_state *state, const char *name, cadre_ddp *ddp);

@@ -61,6 +61,12 @@ CADRE_API int cadre_state_add_double(cadre_state *state, const char *name, doubl
 CADRE_API int cadre_state_add_local(cadre_state *state, const char *name, void *data, size_t nbytes);
 CADRE_API int cadre_state_add_local_source(cadre_state *state, const char *name, size_t nbytes, const cadre_state_source *source);
 
+/** This rank's shard of one array of bytes that is cut over the ranks (a sharded optimiser's moments): bytes [rank * nbytes, (rank + 1) * nbytes) of it.
+ *  A shard is the array's length over the number of ranks, rounded up to CADRE_STATE_SHARD_ALIGN bytes; what is too much at the end is zeros. Any number of
+ *  ranks gets it back: each its new shard, put together from the old ones. Not with logical workers. */
+enum { CADRE_STATE_SHARD_ALIGN = 64 };
+CADRE_API int cadre_state_add_shard_source(cadre_state *state, const char *name, size_t nbytes, const cadre_state_source *source);
+
 /** Number of entries, for tests and printing. */
 CADRE_API int cadre_state_count(const cadre_state *state);
 

@@ -86,6 +86,120 @@ static void any_group_reads_what_any_wrote(void **state)
     }
 }
 
+/* ---- one array in shards ---- */
+
+enum { LONGEST = 700 };
+
+static size_t shard_nbytes(size_t length, int world)
+{
+    size_t align = CADRE_STATE_SHARD_ALIGN * (size_t)world;
+    return (length + align - 1) / align * CADRE_STATE_SHARD_ALIGN;
+}
+
+static int save_bytes(void *user, void *buffer, size_t nbytes)
+{
+    memcpy(buffer, user, nbytes);
+    return CADRE_OK;
+}
+
+static int load_bytes(void *user, const void *buffer, size_t nbytes)
+{
+    memcpy(user, buffer, nbytes);
+    return CADRE_OK;
+}
+
+static cadre_state *state_of_shard(unsigned char *shard, size_t nbytes)
+{
+    cadre_state *state;
+    assert_ok(cadre_state_new(&state));
+    const cadre_state_source source = {.save = save_bytes, .load = load_bytes, .user = shard};
+    assert_ok(cadre_state_add_shard_source(state, "moment", nbytes, &source));
+    return state;
+}
+
+/* Each rank writing its share, or rank 0 all. */
+static void save_array(const char *path, cadre_state *const *states, int world, bool shares)
+{
+    if (shares) {
+        assert_ok(write_shards(path, states, world, NULL));
+        return;
+    }
+    size_t nbytes = state_local_nbytes(states[0]);
+    unsigned char *locals = calloc((size_t)world, nbytes + 1);
+    state_snapshot *snapshot = NULL;
+    cadre_checkpoint_info meta = {.report = 12, .attempt = ATTEMPT};
+    assert_non_null(locals);
+    for (int rank = 0; rank < world; rank++)
+        assert_ok(state_pack_local(states[rank], locals + (size_t)rank * nbytes));
+    assert_ok(state_snapshot_take(states[0], &snapshot));
+    assert_ok(checkpoint_write(path, snapshot, locals, world, &meta, NULL));
+    state_snapshot_free(snapshot);
+    free(locals);
+}
+
+static void reads_its_shards(const char *path, const unsigned char *array, size_t length)
+{
+    for (int world = 1; world <= MOST; world++)
+        for (int rank = 0; rank < world; rank++) {
+            size_t nbytes = shard_nbytes(length, world);
+            unsigned char shard[LONGEST + CADRE_STATE_SHARD_ALIGN];
+            memset(shard, 0xee, sizeof shard);
+            cadre_state *state = state_of_shard(shard, nbytes);
+            assert_ok(checkpoint_restore(path, state, rank, world, NULL));
+            for (size_t i = 0, at = (size_t)rank * nbytes; i < nbytes; i++, at++)
+                assert_int_equal(shard[i], at < length ? array[at] : 0);
+            assert_int_equal(shard[nbytes], 0xee);
+            cadre_state_free(state);
+        }
+}
+
+static void shards_of_an_array_come_back_to_any_group(void **state)
+{
+    static const size_t lengths[] = {0, 1, 64, 65, 256, 300, LONGEST};
+    (void)state;
+    for (int i = 0; i < 2 * (int)(sizeof lengths / sizeof *lengths); i++)
+        for (int wrote = 1; wrote <= MOST; wrote++) {
+            size_t length = lengths[i / 2], nbytes = shard_nbytes(length, wrote);
+            unsigned char array[2 * LONGEST] = {0};
+            cadre_state *states[MOST];
+            char path[48];
+            for (size_t k = 0; k < length; k++)
+                array[k] = (unsigned char)(1 + k % 251);
+            snprintf(path, sizeof path, "array-%d-%d", i, wrote);
+            for (int rank = 0; rank < wrote; rank++)
+                states[rank] = state_of_shard(array + (size_t)rank * nbytes, nbytes);
+            save_array(path, states, wrote, i % 2);
+            reads_its_shards(path, array, length);
+            for (int rank = 0; rank < wrote; rank++)
+                cadre_state_free(states[rank]);
+        }
+}
+
+static void shards_of_another_length_are_refused(void **state)
+{
+    unsigned char shard[2 * LONGEST] = {0};
+    cadre_state *saved[2] = {state_of_shard(shard, 256), state_of_shard(shard, 256)};
+    (void)state;
+    save_array("another", saved, 2, true); /* of 385 to 512 bytes */
+    for (size_t nbytes = 64; nbytes <= 640; nbytes += 64) {
+        cadre_state *other = state_of_shard(shard, nbytes);
+        if (nbytes == 448 || nbytes == 512) {
+            assert_ok(checkpoint_restore("another", other, 0, 1, NULL));
+        } else {
+            assert_int_equal(checkpoint_restore("another", other, 0, 1, NULL), CADRE_EMISMATCH);
+            assert_message_has("\"moment\" is in shards of 256 bytes on 2 ranks there and of ");
+        }
+        cadre_state_free(other);
+    }
+    const cadre_state_source source = {.save = save_bytes, .load = load_bytes, .user = shard};
+    assert_int_equal(cadre_state_add_shard_source(saved[0], "uneven", 100, &source), CADRE_EINVAL);
+    assert_message_has("a shard of 100 bytes is no multiple of 64");
+    state_set_rows(saved[0], 2);
+    assert_int_equal(checkpoint_restore("another", saved[0], 0, 1, NULL), CADRE_ENOTSUP);
+    cadre_state_free(saved[0]);
+    cadre_state_free(saved[1]);
+}
+
 /* Four logical workers as 1, 2 and 4 processes. */
 static void rows_follow_the_logical_workers(void **state)
 {
@@ -414,6 +528,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_group_reads_what_any_wrote),
         cmocka_unit_test(rows_follow_the_logical_workers),
+        cmocka_unit_test(shards_of_an_array_come_back_to_any_group),
+        cmocka_unit_test(shards_of_another_length_are_refused),
         cmocka_unit_test(shares_are_even),
         cmocka_unit_test(a_missing_or_altered_file_is_named),
         cmocka_unit_test(a_failed_share_leaves_nothing_of_itself),

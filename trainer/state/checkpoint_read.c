@@ -278,29 +278,76 @@ static int check_tensor(const struct reading *reading, const state_entry *entry)
                       there, here);
 }
 
-static int check_local(const struct reading *reading, const state_entry *entry, int rows)
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+/* Is there a length of which `nbytes` on each of `ranks` are shards? All above the first number and up to the second. */
+static void lengths_of(uint64_t nbytes, int ranks, uint64_t *above, uint64_t *most)
+{
+    *above = nbytes ? (nbytes - CADRE_STATE_SHARD_ALIGN) * (uint64_t)ranks : 0;
+    *most = nbytes * (uint64_t)ranks;
+}
+
+/* Shards there and here can be of the same array. */
+static int check_cut(const struct reading *reading, const state_entry *entry, uint64_t there, int world)
+{
+    uint64_t above[2], most[2];
+    int saved = reading->record.info.world;
+    if (there % CADRE_STATE_SHARD_ALIGN == 0 && (there == 0) == (entry->nbytes == 0)) {
+        lengths_of(there, saved, &above[0], &most[0]);
+        lengths_of(entry->nbytes, world, &above[1], &most[1]);
+        if (there == 0 || larger(above[0], above[1]) < smaller(most[0], most[1]))
+            return CADRE_OK;
+    }
+    return base_error(CADRE_EMISMATCH, "\"%s\" is in shards of %" PRIu64 " bytes on %d ranks there and of %zu on %d in the state: these are not of one length", entry->name,
+                      there, saved, entry->nbytes, world);
+}
+
+static int check_local(const struct reading *reading, const state_entry *entry, int rows, int world)
 {
     struct place place;
     uint64_t nbytes;
     if (!checkpoint_record_is_local(&reading->record, entry->name) || !find_row(reading, ANY_FILE, entry->name, 0, &place, &nbytes))
         return base_error(CADRE_EMISMATCH, "it has no local entry \"%s\", which the state has", entry->name);
+    if (entry->cut && rows > 1)
+        return base_error(CADRE_ENOTSUP, "\"%s\" is in shards, and logical workers have none", entry->name);
+    if (entry->cut)
+        return check_cut(reading, entry, nbytes, world);
     if (nbytes * (uint64_t)rows == entry->nbytes)
         return CADRE_OK;
-    return base_error(CADRE_EMISMATCH, "the local entry \"%s\" has %" PRIu64 " bytes a rank there and %zu in the state; %d ranks saved it, and parts of one thing, as a sharded "
-                      "optimiser's, come back to as many", entry->name, nbytes, entry->nbytes / (size_t)rows, reading->record.info.world);
+    return base_error(CADRE_EMISMATCH, "the local entry \"%s\" has %" PRIu64 " bytes a rank there and %zu in the state", entry->name, nbytes, entry->nbytes / (size_t)rows);
 }
 
-static int check_entry(const struct reading *reading, const state_entry *entry, int rows)
+static int check_entry(const struct reading *reading, const state_entry *entry, int rows, int world)
 {
     state_scalar value;
     if (entry->kind == STATE_TENSOR)
         return check_tensor(reading, entry);
     if (entry->kind == STATE_LOCAL)
-        return check_local(reading, entry, rows);
+        return check_local(reading, entry, rows, world);
     if (checkpoint_record_scalar(&reading->record, entry->name, entry->kind, &value))
         return CADRE_OK;
     return base_error(CADRE_EMISMATCH, "it has no scalar \"%s\" of type %s, which the state has", entry->name,
                       entry->kind == STATE_INT64 ? "int64" : "double");
+}
+
+/* Put together this rank's shard from those of a file. */
+static int load_shard(struct reading *reading, int file, const state_entry *entry, int rank, unsigned char *shard)
+{
+    struct place place;
+    uint64_t each = 0, begin = (uint64_t)rank * entry->nbytes, end = begin + entry->nbytes;
+    int world = reading->record.info.world, status = CADRE_OK;
+    for (int row = 0; row < world && status == CADRE_OK; row++) {
+        if (!find_row(reading, file, entry->name, row, &place, &each))
+            continue;
+        uint64_t first = larger((uint64_t)row * each, begin), last = smaller((uint64_t)(row + 1) * each, end);
+        if (first >= last)
+            continue;
+        status = hold(reading, file);
+        if (status == CADRE_OK)
+            memcpy(shard + (first - begin), reading->bytes + place.begin + (first - (uint64_t)row * each), (size_t)(last - first));
+    }
+    return status;
 }
 
 /* What lies in one file: tensors go where they belong, this rank's rows to `locals`. */
@@ -316,7 +363,9 @@ static int load_file(struct reading *reading, int file, const cadre_state *state
             if (status == CADRE_OK)
                 status = state_entry_load(entry, reading->bytes + place.begin);
         }
-        for (int row = rank * rows; entry->kind == STATE_LOCAL && status == CADRE_OK && row < (rank + 1) * rows; row++) {
+        if (entry->kind == STATE_LOCAL && entry->cut)
+            status = load_shard(reading, file, entry, rank, locals);
+        for (int row = rank * rows; entry->kind == STATE_LOCAL && !entry->cut && status == CADRE_OK && row < (rank + 1) * rows; row++) {
             if (row >= reading->record.info.world || !find_row(reading, file, entry->name, row, &place, &nbytes))
                 continue;
             status = hold(reading, file);
@@ -331,7 +380,7 @@ static int load_file(struct reading *reading, int file, const cadre_state *state
 static int load_entries(struct reading *reading, cadre_state *state, int rank)
 {
     bool was_there = (rank + 1) * state_rows(state) <= reading->record.info.world;
-    unsigned char *locals = base_malloc(state_local_nbytes(state));
+    unsigned char *locals = base_calloc(state_local_nbytes(state) + 1, 1);
     int status = locals ? CADRE_OK : CADRE_ENOMEM;
     for (int file = 0; status == CADRE_OK && file < reading->count; file++)
         status = load_file(reading, file, state, rank, locals);
@@ -340,7 +389,7 @@ static int load_entries(struct reading *reading, cadre_state *state, int rank)
         const state_entry *entry = &state->impl->entries[i];
         state_scalar value;
         if (entry->kind == STATE_LOCAL) {
-            status = was_there ? state_entry_load(entry, at) : CADRE_OK;
+            status = was_there || entry->cut ? state_entry_load(entry, at) : CADRE_OK;
             at += entry->nbytes;
         } else if (entry->kind != STATE_TENSOR) {
             checkpoint_record_scalar(&reading->record, entry->name, entry->kind, &value);
@@ -351,11 +400,11 @@ static int load_entries(struct reading *reading, cadre_state *state, int rank)
     return status;
 }
 
-static int load_all(struct reading *reading, cadre_state *state, int rank)
+static int load_all(struct reading *reading, cadre_state *state, int rank, int world)
 {
     int status = CADRE_OK;
     for (int i = 0; status == CADRE_OK && i < state->impl->count; i++)
-        status = check_entry(reading, &state->impl->entries[i], state_rows(state));
+        status = check_entry(reading, &state->impl->entries[i], state_rows(state), world);
     if (status == CADRE_OK)
         status = load_entries(reading, state, rank);
     if (status == CADRE_OK) {
@@ -373,10 +422,10 @@ int checkpoint_restore(const char *path, cadre_state *state, int rank, int world
     int status = open_checkpoint(path, true, &reading);
     if (status != CADRE_OK)
         return status;
-    status = load_all(&reading, state, rank);
+    status = load_all(&reading, state, rank, world);
     if (status != CADRE_OK)
         base_wrap(status, "checkpoint %s", path);
-    else if (state_local_nbytes(state) && (rank + 1) * state_rows(state) > reading.record.info.world)
+    else if (state_has_own(state) && (rank + 1) * state_rows(state) > reading.record.info.world)
         base_log(CADRE_LOG_WARN, "state",
                  "checkpoint %s was made by %d ranks: rank %d of %d keeps its own local entries", path,
                  reading.record.info.world, rank, world);

@@ -188,6 +188,14 @@ size_t state_tensor_nbytes(const cadre_state *state) { return nbytes_of(state, S
 
 size_t state_local_nbytes(const cadre_state *state) { return nbytes_of(state, STATE_LOCAL); }
 
+bool state_has_own(const cadre_state *state)
+{
+    for (int i = 0; i < state->impl->count; i++)
+        if (state->impl->entries[i].kind == STATE_LOCAL && !state->impl->entries[i].cut)
+            return true;
+    return false;
+}
+
 int state_pack_local(cadre_state *state, void *buffer)
 {
     unsigned char *at = buffer;

@@ -166,11 +166,11 @@ int cadre_state_add_double(cadre_state *state, const char *name, double *value)
     return append(state, name, (state_entry){.kind = STATE_DOUBLE, .nbytes = sizeof *value, .data = value});
 }
 
-static int add_local(cadre_state *state, const char *name, size_t nbytes, void *data, cadre_state_source source)
+static int add_local(cadre_state *state, const char *name, size_t nbytes, void *data, cadre_state_source source, bool cut)
 {
     if (nbytes > INT64_MAX / 2)
         return base_error(CADRE_EINVAL, "state entry \"%s\" is larger than any memory", name ? name : "");
-    state_entry entry = {.kind = STATE_LOCAL, .dtype = CADRE_STATE_U8, .dims = 1, .nbytes = nbytes};
+    state_entry entry = {.kind = STATE_LOCAL, .dtype = CADRE_STATE_U8, .dims = 1, .nbytes = nbytes, .cut = cut};
     entry.shape[0] = (int64_t)nbytes;
     entry.data = data;
     entry.source = source;
@@ -179,13 +179,22 @@ static int add_local(cadre_state *state, const char *name, size_t nbytes, void *
 
 int cadre_state_add_local(cadre_state *state, const char *name, void *data, size_t nbytes)
 {
-    return add_local(state, name, nbytes, data, (cadre_state_source){0});
+    return add_local(state, name, nbytes, data, (cadre_state_source){0}, false);
 }
 
 int cadre_state_add_local_source(cadre_state *state, const char *name, size_t nbytes, const cadre_state_source *source)
 {
     int status = check_source(name, source);
-    return status == CADRE_OK ? add_local(state, name, nbytes, NULL, *source) : status;
+    return status == CADRE_OK ? add_local(state, name, nbytes, NULL, *source, false) : status;
+}
+
+int cadre_state_add_shard_source(cadre_state *state, const char *name, size_t nbytes, const cadre_state_source *source)
+{
+    int status = check_source(name, source);
+    if (status == CADRE_OK && nbytes % CADRE_STATE_SHARD_ALIGN != 0)
+        status = base_error(CADRE_EINVAL, "state entry \"%s\": a shard of %zu bytes is no multiple of %d", name ? name : "", nbytes,
+                            (int)CADRE_STATE_SHARD_ALIGN);
+    return status == CADRE_OK ? add_local(state, name, nbytes, NULL, *source, true) : status;
 }
 
 int cadre_state_count(const cadre_state *state) { return state ? state->impl->count : 0; }

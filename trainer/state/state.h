@@ -24,6 +24,7 @@ typedef struct state_entry {
     cadre_state_source source; /* zeros when there is memory */
     state_scalar value;        /* of a scalar, in a snapshot only */
     int shard;                 /* of a tensor, in a snapshot only: the rank that has it; 0 when one has all */
+    bool cut;                  /* of a local one: its rows are one array, and a row a shard of it */
 } state_entry;
 
 struct cadre_state_impl {
@@ -67,6 +68,8 @@ int state_rows(const cadre_state *state);
 
 /** Bytes of all tensors: the same on all ranks. */
 size_t state_tensor_nbytes(const cadre_state *state);
+/** Whether there are local entries that come back to their own rank alone. */
+bool state_has_own(const cadre_state *state);
 /** Bytes of all local entries of a rank: the same on all ranks; 0 when there are none. */
 size_t state_local_nbytes(const cadre_state *state);
 /** Pack the local entries of this rank, in order and without gaps, into `buffer` of state_local_nbytes. */

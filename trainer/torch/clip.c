@@ -57,7 +57,7 @@ int cadre_ddp_clip_grad_norm(cadre_ddp *ddp, double max_norm, double *norm)
         return cadre_fail(CADRE_EINVAL, "cadre_ddp_clip_grad_norm: max_norm is %g: give a positive number", max_norm);
     double total = 0;
     int status = each_gradient(ddp, 1, &total);
-    if (status == CADRE_OK && ddp_sharded(ddp))
+    if (status == CADRE_OK && ddp->sharded)
         status = cadre_all_reduce(ddp->comm, &total, 1, CADRE_FLOAT64, CADRE_SUM);
     double scale = max_norm / (sqrt(total) + 1e-6);
     if (status == CADRE_OK && scale < 1)

@@ -83,7 +83,7 @@ static int make_buckets(cadre_ddp *ddp, const struct layout *layout)
         return cadre_fail(CADRE_ENOMEM, "out of memory for the gradient buckets");
     for (int i = 0; i < layout->bucket_count && status == CADRE_OK; i++)
         status = make_bucket(ddp, i, layout);
-    if (status == CADRE_OK && ddp->options.sharded)
+    if (status == CADRE_OK && ddp->sharded)
         status = ddp_make_shards(ddp, layout);
     for (int i = 0; i < layout->count && status == CADRE_OK; i++)
         status = make_slot(ddp, i, &layout->entries[i]);
@@ -92,6 +92,14 @@ static int make_buckets(cadre_ddp *ddp, const struct layout *layout)
     if (status == CADRE_OK && ddp->options.buffers == CADRE_BUFFERS_MEAN)
         status = ddp_make_buffers(ddp);
     return status;
+}
+
+/* One rank's communicator has no memory on a GPU. */
+static bool is_on_host(const ct_module *model)
+{
+    const char *name;
+    ct_tensor *tensor;
+    return ct_module_parameter_at(model, 0, &name, &tensor) == CT_OK && strcmp(ct_tensor_device(tensor), "cpu") == 0;
 }
 
 /* What was asked for, as far as the caller's version of the struct goes. */
@@ -112,8 +120,9 @@ static int take_options(cadre_ddp *ddp, const cadre_ddp_options *options)
         return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: a sharded optimiser steps whole buckets, so find_unused has no meaning with it");
     if (ddp->options.sharded && ddp->options.overlap)
         return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: overlap and sharded do not go together yet");
+    ddp->sharded = ddp->options.sharded && (cadre_comm_world(ddp->comm) > 1 || is_on_host(ddp->model));
     ddp->overlap = !ddp->options.sharded && (ddp->options.overlap || cadre_comm_device(ddp->comm) >= 0);
-    ddp->wish_apart = ddp_sharded(ddp) || (cadre_comm_world(ddp->comm) > 1 && cadre_comm_device(ddp->comm) >= 0);
+    ddp->wish_apart = ddp->sharded || (cadre_comm_world(ddp->comm) > 1 && cadre_comm_device(ddp->comm) >= 0);
     return CADRE_OK;
 }
 
@@ -128,8 +137,8 @@ int cadre_ddp_new(cadre_ddp **out, ct_module *model, cadre_comm *comm, const cad
     ddp->comm = comm;
     ddp->model = model;
     int status = take_options(ddp, options), world = cadre_comm_world(comm);
-    if (status == CADRE_OK && (world > 1 || ddp->options.logical)) {
-        status = layout_make(model, ddp->options.bucket_nbytes, ddp->options.sharded ? (size_t)world : 1, &layout);
+    if (status == CADRE_OK && (world > 1 || ddp->options.logical || ddp->sharded)) {
+        status = layout_make(model, ddp->options.bucket_nbytes, ddp->sharded ? (size_t)world : 0, &layout);
         if (status == CADRE_OK)
             status = check_device(ddp, &layout);
         status = layout_compare(&layout, comm, status);

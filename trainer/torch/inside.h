@@ -46,6 +46,7 @@ struct cadre_ddp {
     int bucket_count;
     int next;        /* bucket to be reduced next */
     bool no_sync;    /* gradients only add up */
+    bool sharded;    /* options.sharded, and there are shards */
     bool overlap;    /* buckets are started, and waited for at the end of the pass */
     bool wish_apart; /* the wish to leave does not ride in the last bucket */
     int32_t *used;   /* one a slot: room to tell the others */
@@ -57,8 +58,6 @@ struct cadre_ddp {
     int status;
     char message[512];
 };
-
-static inline bool ddp_sharded(const cadre_ddp *ddp) { return ddp->options.sharded && cadre_comm_world(ddp->comm) > 1; }
 
 int ddp_torch_failed(const char *what);
 double ddp_now(void);

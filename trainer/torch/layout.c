@@ -59,12 +59,13 @@ static void place(struct layout *layout, int index, cadre_dtype dtype, size_t bu
     struct layout_bucket *bucket = layout->bucket_count ? &layout->buckets[layout->bucket_count - 1] : NULL;
     if (!bucket || bucket->dtype != dtype || bucket->count * size >= bucket_nbytes) {
         bucket = &layout->buckets[layout->bucket_count++];
-        *bucket = (struct layout_bucket){.dtype = dtype, .first = index};
+        *bucket = (struct layout_bucket){.dtype = dtype, .first = index, .hash = 1469598103934665603u};
     }
     struct layout_entry *entry = &layout->entries[index];
     entry->bucket = layout->bucket_count - 1;
     entry->offset = bucket->count;
     bucket->last = index;
+    bucket->hash = mix(mix(bucket->hash, entry->hash), entry->offset);
     bucket->count += ((size_t)ct_tensor_numel(entry->param) + aligned - 1) / aligned * aligned;
 }
 
@@ -91,9 +92,9 @@ int layout_make(ct_module *model, size_t bucket_nbytes, size_t parts, struct lay
         layout->entries[index] = (struct layout_entry){.name = name, .param = param, .hash = hash_parameter(name, param)};
         place(layout, index, dtype, bucket_nbytes);
     }
-    if (layout->bucket_count && parts == 1)
+    if (layout->bucket_count && parts == 0)
         layout->buckets[layout->bucket_count - 1].count++;
-    for (int i = 0; i < layout->bucket_count && parts > 1; i++) {
+    for (int i = 0; i < layout->bucket_count && parts > 0; i++) {
         size_t step = parts * (ALIGN_BYTES / cadre_dtype_size(layout->buckets[i].dtype));
         layout->buckets[i].count = (layout->buckets[i].count + step - 1) / step * step;
     }

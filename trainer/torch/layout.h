@@ -17,6 +17,7 @@ struct layout_bucket {
     cadre_dtype dtype;
     size_t count; /* elements, padding included; the last bucket has one more for the wish to leave */
     int first, last;
+    uint64_t hash; /* of what lies in it and where, which does not depend on the parts */
 };
 
 struct layout {
@@ -26,7 +27,7 @@ struct layout {
     int bucket_count;
 };
 
-/** CADRE_ENOTSUP: a parameter that cannot be reduced. With `parts` over 1 every bucket is cut into so many of equal size, and carries no
+/** CADRE_ENOTSUP: a parameter that cannot be reduced. Unless `parts` is 0 every bucket is cut into so many of equal size, and carries no
  *  wish. Free with layout_free, also after a failure. */
 int layout_make(ct_module *model, size_t bucket_nbytes, size_t parts, struct layout *layout);
 void layout_free(struct layout *layout);

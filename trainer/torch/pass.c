@@ -90,7 +90,7 @@ static int exchange_bucket(cadre_ddp *ddp, int index)
     cadre_dtype dtype = bucket->wire ? CADRE_BFLOAT16 : bucket->dtype;
     if (ddp->overlap)
         return cadre_all_reduce_start(ddp->comm, memory, bucket->count, dtype, CADRE_MEAN, &bucket->request);
-    if (!ddp_sharded(ddp))
+    if (!ddp->sharded)
         return cadre_all_reduce(ddp->comm, memory, bucket->count, dtype, ddp->logical ? CADRE_SUM : CADRE_MEAN);
     size_t each = bucket->count / (size_t)cadre_comm_world(ddp->comm);
     char *own = (char *)memory + (size_t)cadre_comm_rank(ddp->comm) * each * cadre_dtype_size(dtype);
@@ -262,7 +262,7 @@ int cadre_ddp_sync(cadre_ddp *ddp)
         status = exchange_wish(ddp);
     if (status == CADRE_OK && ddp->logical)
         status = ddp_logical_end(ddp);
-    if (status == CADRE_OK && ddp_sharded(ddp))
+    if (status == CADRE_OK && ddp->sharded)
         status = ddp_show_shards(ddp);
     if (status == CADRE_OK && ddp->options.buffers != CADRE_BUFFERS_OWN)
         status = ddp_sync_buffers(ddp, ddp->options.buffers);

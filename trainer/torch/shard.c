@@ -16,15 +16,16 @@
 
 static ct_dtype torch_dtype(cadre_dtype dtype) { return dtype == CADRE_FLOAT64 ? CT_FLOAT64 : dtype == CADRE_BFLOAT16 ? CT_BFLOAT16 : CT_FLOAT32; }
 
-static int make_shard(cadre_ddp *ddp, int index, const char *device)
+/* `hash` is in the name that the optimiser's state is saved by: what lies in the bucket is the same then. */
+static int make_shard(cadre_ddp *ddp, int index, uint64_t hash, const char *device)
 {
     struct bucket *bucket = &ddp->buckets[index];
     int64_t each = (int64_t)(bucket->count / (size_t)cadre_comm_world(ddp->comm));
     size_t first = (size_t)cadre_comm_rank(ddp->comm) * (size_t)each * cadre_dtype_size(bucket->dtype);
     ct_dtype dtype = torch_dtype(bucket->dtype);
-    char name[32];
+    char name[48];
     ct_tensor *shard = NULL;
-    snprintf(name, sizeof name, "bucket%d", index);
+    snprintf(name, sizeof name, "bucket%d-%08x", index, (unsigned)(hash ^ hash >> 32));
     bool fine = ct_tensor_borrow_on((char *)bucket->parameters + first, &each, 1, dtype, device, &shard) == CT_OK &&
                 ct_module_add_parameter(ddp->shards, name, shard, NULL) == CT_OK &&
                 ct_tensor_borrow_on((char *)bucket->memory + first, &each, 1, dtype, device, &bucket->part) == CT_OK &&
@@ -62,7 +63,7 @@ int ddp_make_shards(cadre_ddp *ddp, const struct layout *layout)
         struct bucket *bucket = &ddp->buckets[i];
         int status = cadre_comm_alloc(ddp->comm, bucket->count * cadre_dtype_size(bucket->dtype), &bucket->parameters);
         if (status == CADRE_OK)
-            status = make_shard(ddp, i, device);
+            status = make_shard(ddp, i, layout->buckets[i].hash, device);
         if (status != CADRE_OK)
             return status;
     }

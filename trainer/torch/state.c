@@ -86,10 +86,14 @@ int cadre_state_add_sharded_optim(cadre_state *state, const char *prefix, ct_opt
         char full[256];
         if (ct_optim_state_at(optim, i, &name, &tensor) != CT_OK)
             return failed("read the optimiser");
+        if (!strchr(name, '.')) { /* of no parameter: the counts of steps, the same on all ranks */
+            status = add_tensor(state, prefix, name, tensor);
+            continue;
+        }
         if (snprintf(full, sizeof full, "%s.%s", prefix, name) >= (int)sizeof full)
             return cadre_fail(CADRE_ENOTSUP, "\"%s.%s\" is too long a name to be saved", prefix, name);
         cadre_state_source source = {.save = save_tensor, .load = load_tensor, .user = tensor};
-        status = cadre_state_add_local_source(state, full, ct_tensor_nbytes(tensor), &source);
+        status = cadre_state_add_shard_source(state, full, ct_tensor_nbytes(tensor), &source);
     }
     return status;
 }
