@@ -120,7 +120,7 @@ typedef enum cadre_gp_noise {
  * a suggestion does: milliseconds at 100 trials, up to 100 ms at 300 and beyond. */
 typedef struct cadre_gp_options {
     size_t size;    /* sizeof(cadre_gp_options) */
-    int startup;    /* evenly spread trials first, counted when complete or pruned; 0: 10 */
+    int startup;    /* evenly spread trials first; complete and pruned ones count, and running ones, when two have ended; 0: 10 */
     int noise;      /* cadre_gp_noise */
     int candidates; /* points that are looked at for each suggestion; 0: 512 */
     int starts;     /* local searches from the best of them; 0: 5 */

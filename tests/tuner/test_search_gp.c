@@ -578,6 +578,42 @@ static void running_trials_repel(void **state)
     cadre_space_free(space);
 }
 
+/* The starting points are spread by the space alone: how many of the first ones are the same whatever the values are,
+ * with so many trials at once of which `fail` come to nothing. */
+static int starting_points(int at_once, int fail)
+{
+    cadre_space *space = make(PARAMS(CADRE_UNIFORM("x", 0, 1), CADRE_UNIFORM("y", 0, 1)));
+    cadre_searcher *searchers[2] = {start(space, &CADRE_SEARCH_GP, 1), start(space, &CADRE_SEARCH_GP, 1)};
+    int count = 0;
+    for (int told = 0, same = 1; same && count < 40; count += same) {
+        double x[2][2];
+        int64_t number;
+        for (int s = 0; s < 2; s++)
+            assert_int_equal(cadre_searcher_ask(searchers[s], &number, x[s]), CADRE_OK);
+        same = memcmp(x[0], x[1], sizeof x[0]) == 0;
+        for (; told <= count - at_once + 1; told++)
+            for (int s = 0; s < 2; s++) {
+                cadre_outcome outcome = {.end = told < fail ? CADRE_ENDED_FAILED : CADRE_ENDED_COMPLETE,
+                                         .value = s ? hypot(x[0][0], x[0][1]) : -hypot(x[0][0], x[0][1])};
+                assert_int_equal(cadre_searcher_tell(searchers[s], told, &outcome), CADRE_OK);
+            }
+    }
+    for (int s = 0; s < 2; s++)
+        cadre_searcher_free(searchers[s]);
+    cadre_space_free(space);
+    return count;
+}
+
+static void running_trials_count_as_starting_ones(void **state)
+{
+    (void)state;
+    assert_int_equal(starting_points(1, 0), 10);
+    assert_int_equal(starting_points(1, 3), 13);
+    assert_int_equal(starting_points(8, 0), 10);
+    assert_int_equal(starting_points(8, 3), 13);
+    assert_int_equal(starting_points(20, 0), 21); /* two have to have ended */
+}
+
 /* Noise as large as what there is to be gained: the later suggestions are near the minimum nonetheless. */
 static void noise_is_borne(void **state)
 {
@@ -653,6 +689,7 @@ int main(void)
         cmocka_unit_test(many_dimensions),
         cmocka_unit_test(it_finds_what_chance_does_not),
         cmocka_unit_test(running_trials_repel),
+        cmocka_unit_test(running_trials_count_as_starting_ones),
         cmocka_unit_test(noise_is_borne),
         cmocka_unit_test(no_point_twice),
         cmocka_unit_test(bad_options_are_refused),

@@ -4,13 +4,13 @@
  * priors of lengthscales that grow with the dimension (Hvarfner et al., arXiv 2402.02229), and targets that outliers
  * and failures do not spoil (what Vizier's pipeline is for: Song et al., arXiv 2408.11527).
  *
- * After `startup` points of a scrambled Sobol sequence, every suggestion is the point of the largest log expected
- * improvement under a process with Matern-5/2 kernels over the unit cube, logarithms taken, steps and choices as they
- * are (gp.h tells how), whose hyperparameters are those of the largest posterior density. Trials still running are
- * taken to come out as predicted ("kriging believer"), so that they take away the doubt, and what is expected of them
- * has to be improved on. Pruned trials count as at least middling, failed ones as bad as the worst: a region that
- * crashes is left. Of more trials than max_trials, the better half of that number and an even sample of the others are
- * modelled, so that a suggestion's cost is bounded. All algebra is this thread's.
+ * After `startup` points of a scrambled Sobol sequence, of which two have to have ended, every suggestion is the point
+ * of the largest log expected improvement under a process with Matern-5/2 kernels over the unit cube, logarithms taken,
+ * steps and choices as they are (gp.h tells how), whose hyperparameters are those of the largest posterior density.
+ * Trials still running are taken to come out as predicted ("kriging believer"), so that they take away the doubt, and
+ * what is expected of them has to be improved on. Pruned trials count as at least middling, failed ones as bad as the
+ * worst: a region that crashes is left. Of more trials than max_trials, the better half of that number and an even
+ * sample of the others are modelled, so that a suggestion's cost is bounded. All algebra is this thread's.
  *
  * Where it departs from Optuna's GPSampler. Figures are ratios of median regrets on bench/search's functions, with the
  * departure over without it, geometric means after 50 and 100 trials; 3 or 4 seeds, so that they tell a direction:
@@ -24,6 +24,9 @@
  * - Improvement is measured from the best target as the model has it, without noise, not from the best value: luck has
  *   not to be surpassed. On the suite, which has no noise, 1.5 and 0.83, on its tables 1.0 and 1.1: neither way.
  * - A point that was tried is suggested again only if the objective is said to be noisy. 0.70 and 0.40 on four tables.
+ * - Trials still running count as starting ones. With eight at once the first 17 would all be Sobol points otherwise:
+ *   auto then lost 0.24 of what it gains over random after 50 trials, and 0.21 with this (100 seeds; one by one nothing
+ *   changes).
  * - Conditional dimensions are modelled, "not there" being a place of its own (gp_axis); Optuna draws them at random.
  *   The one conditional problem ends where the floor of regrets is.
  */
@@ -372,6 +375,16 @@ static int suggest(gp *search, int64_t number, base_rng *rng, double *x)
     return CADRE_OK;
 }
 
+/* With many trials at once the results of the first ones are not waited for: what is known then is better than another
+ * point by chance. One by one this is when `startup` results are there. */
+static bool is_starting(const gp *search)
+{
+    enum { FEWEST = 2 };
+    const gp_history *history = &search->history;
+    return history->told < search->options.startup &&
+           (history->told < FEWEST || history->told + history->running < search->options.startup);
+}
+
 static int gp_ask(void *self, int64_t number, double *x)
 {
     gp *search = self;
@@ -380,7 +393,7 @@ static int gp_ask(void *self, int64_t number, double *x)
         return status;
     base_rng rng;
     base_rng_init(&rng, search->seed, base_rng_mix((uint64_t)number, SEARCH_STREAM_GP));
-    if (search->history.told < search->options.startup || search->space.axes == 0) {
+    if (is_starting(search) || search->space.axes == 0) {
         gp_even_point(&search->space, (uint64_t)number, x);
         if (gp_history_seen(&search->history, x))
             draw_new(search, &rng, x);

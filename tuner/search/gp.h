@@ -90,6 +90,7 @@ typedef struct gp_history {
     double *value;
     double *x; /* [trial * ndims + dim] */
     int told;  /* complete and pruned ones */
+    int running;
     search_seen seen;
 } gp_history;
 

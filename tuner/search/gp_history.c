@@ -44,6 +44,7 @@ int gp_history_add(gp_history *history, int64_t number, const double *x)
     history->number[trial] = number;
     history->state[trial] = GP_RUNNING;
     history->value[trial] = NAN;
+    history->running++;
     memcpy(history->x + (size_t)trial * (size_t)history->ndims, x, (size_t)history->ndims * sizeof *x);
     search_seen_add(&history->seen, x, history->ndims);
     return CADRE_OK;
@@ -65,6 +66,7 @@ int gp_history_find(const gp_history *history, int64_t number)
 
 void gp_history_end(gp_history *history, int trial, const cadre_outcome *outcome)
 {
+    history->running -= history->state[trial] == GP_RUNNING;
     history->value[trial] = outcome->value;
     history->state[trial] = outcome->end == CADRE_ENDED_COMPLETE ? GP_COMPLETE
                             : outcome->end == CADRE_ENDED_PRUNED ? GP_PRUNED
