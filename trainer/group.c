@@ -22,7 +22,7 @@
 enum { TICK_MS = 100, TERM_GRACE_S = 5, OUTPUT_LIMIT = 64 << 20 };
 
 /* A worker that fails because a peer was lost says so before the peer's death may be known: so long its word is not taken for the reason. */
-static const double VERDICT_S = 0.3, STACKS_S = 0.3, EXIT_TOLD_S = 5.0, EXIT_AFTER_DONE_S = 30.0;
+static const double VERDICT_S = 0.3, STACKS_S = 0.5, EXIT_TOLD_S = 5.0, EXIT_AFTER_DONE_S = 30.0;
 
 int group_open_log(const trainer_group *group, int rank, int *fd)
 {

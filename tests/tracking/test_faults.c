@@ -265,6 +265,23 @@ static void fill(const char *path, size_t nbytes)
         fclose(file);
 }
 
+static bool write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    bool written = file && fputs(text, file) >= 0;
+    return file && fclose(file) == 0 && written;
+}
+
+/* In a user name space, in which this user is root, and a mount name space. */
+static bool become_root_of_own(void)
+{
+    char users[64], groups[64];
+    snprintf(users, sizeof users, "0 %u 1", (unsigned)geteuid());
+    snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getegid());
+    return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && write_text("/proc/self/setgroups", "deny") &&
+           write_text("/proc/self/uid_map", users) && write_text("/proc/self/gid_map", groups);
+}
+
 /* In a name space of its own, so that the mount goes with the process. Answers 77 when that cannot be had. */
 static int on_small_disk(const char *mount_point)
 {
@@ -272,7 +289,7 @@ static int on_small_disk(const char *mount_point)
     tracking_store *store;
     int64_t experiment, trial, last = 0, acknowledged = 0;
     int status = CADRE_OK;
-    if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+    if (unshare(CLONE_NEWNS) != 0 && !become_root_of_own())
         return 77;
     if (mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("none", mount_point, "tmpfs", 0, "size=2m") != 0)
@@ -283,7 +300,7 @@ static int on_small_disk(const char *mount_point)
     if (tracking_open(path, &store) != CADRE_OK ||
         tracking_experiment(store, "full", "loss", TRACKING_MINIMIZE, &experiment) != CADRE_OK ||
         tracking_trial_add(store, experiment, NULL, 0, 0, &trial, NULL) != CADRE_OK)
-        return 1;
+        return print_error("%s\n", cadre_error_message()), 1;
     while (status == CADRE_OK && last < 1000000) {
         last++;
         if (tracking_report(store, trial, 0, last, last, &(tracking_metric){"loss", 1}, 1) != CADRE_OK)
