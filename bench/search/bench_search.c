@@ -2,13 +2,16 @@
  * Our side of the search bench: a searcher on the problems of problems.c, one run a seed, and the time of a suggestion.
  *
  *   bench_search --out results.csv [--searcher tpe] [--options JSON] [--label NAME] [--data DIR] [--seeds 30]
- *                [--first 0] [--only PROBLEM] [--trials 200] [--parallel 1]
+ *                [--first 0] [--only PROBLEM] [--trials 200] [--parallel 1] [--noise 0]
  *   bench_search --speed [--searcher tpe] [--dims 5]
  *
- * With --parallel 8 a trial's config is chosen before the seven trials before it have been told.
+ * With --parallel 8 a trial's config is chosen before the seven trials before it have been told. With --noise 0.1 what
+ * is told has normal noise, of 0.1 times what there is to be gained (the median of random points less the optimum); the
+ * regret is then the true one of the config that was told to be the best.
  * The results file is the one that run_optuna.py writes too; runs that are in it already are passed over.
  */
 #include "base/clock.h"
+#include "base/rng.h"
 #include "cadre/search.h"
 #include "problems.h"
 
@@ -17,11 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIALS = 200, EVERY = 25, PARALLEL = 64 };
+enum { TRIALS = 200, MOST_TRIALS = 400, EVERY = 25, PARALLEL = 64 };
 
 typedef struct arguments {
     const char *out, *searcher, *options, *label, *data, *only;
     int seeds, first, trials, dims, speed, parallel;
+    double noise;
 } arguments;
 
 static void die(const char *what)
@@ -76,6 +80,24 @@ static cadre_space *space_of(const bench_problem *problem)
     return space;
 }
 
+static int is_less(const void *a, const void *b)
+{
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+
+/* What there is to be gained over a random point. */
+static double gain(const bench_problem *problem, const cadre_space *space, int which)
+{
+    enum { POINTS = 501 };
+    double x[BENCH_MAX_DIMS], value[POINTS];
+    for (int i = 0; i < POINTS; i++) {
+        cadre_space_sample(space, 1, (uint64_t)i, x);
+        value[i] = bench_problem_value(which, x);
+    }
+    qsort(value, POINTS, sizeof *value, is_less);
+    return value[POINTS / 2] - problem->optimum;
+}
+
 static void run(const arguments *args, int which, int seed, double *regret)
 {
     const bench_problem *problem = bench_problem_at(which);
@@ -84,7 +106,10 @@ static void run(const arguments *args, int which, int seed, double *regret)
     cadre_searcher *searcher;
     if (cadre_searcher_new(space, &search, (uint64_t)seed, &searcher))
         die(args->searcher);
-    double x[BENCH_MAX_DIMS], best = INFINITY, value[PARALLEL];
+    double x[BENCH_MAX_DIMS], best = INFINITY, best_told = INFINITY, value[PARALLEL];
+    double deviation = args->noise > 0 ? args->noise * gain(problem, space, which) : 0;
+    base_rng noise;
+    base_rng_init(&noise, (uint64_t)seed, (uint64_t)which);
     int64_t number[PARALLEL];
     int asked = 0, told = 0;
     for (int trial = 1; trial <= args->trials; trial++) {
@@ -92,8 +117,14 @@ static void run(const arguments *args, int which, int seed, double *regret)
         if (status < 0)
             die("ask");
         if (status == CADRE_OK) { /* else exhausted: the best stays */
-            value[asked % PARALLEL] = bench_problem_value(which, x);
-            best = fmin(best, value[asked % PARALLEL]);
+            double truth = bench_problem_value(which, x), told_as = truth;
+            if (deviation > 0)
+                told_as += deviation * base_rng_normal(&noise);
+            if (told_as < best_told) {
+                best_told = told_as;
+                best = truth;
+            }
+            value[asked % PARALLEL] = told_as;
             asked++;
         }
         for (; told <= asked - args->parallel; told++) {
@@ -120,10 +151,13 @@ static int is_there(const char *path, const char *start)
     return found;
 }
 
+/* The same for all runs of up to TRIALS. */
+static int columns(const arguments *args) { return (args->trials > TRIALS ? args->trials : TRIALS) / EVERY; }
+
 static void record(const arguments *args, int which, int seed)
 {
     char start[256];
-    double regret[TRIALS / EVERY];
+    double regret[MOST_TRIALS / EVERY];
     snprintf(start, sizeof start, "%s,%s,%d,", bench_problem_name(which), args->label, seed);
     if (is_there(args->out, start))
         return;
@@ -132,15 +166,15 @@ static void record(const arguments *args, int which, int seed)
     if (!file)
         die(args->out);
     fputs(start, file);
-    for (int i = 0; i < TRIALS / EVERY; i++) {
+    for (int i = 0; i < columns(args); i++) {
         if ((i + 1) * EVERY <= args->trials)
             fprintf(file, "%.6g", regret[i]);
-        fputs(i + 1 < TRIALS / EVERY ? "," : "\n", file);
+        fputs(i + 1 < columns(args) ? "," : "\n", file);
     }
     fclose(file);
 }
 
-static void write_header(const char *path)
+static void write_header(const arguments *args, const char *path)
 {
     if (is_there(path, "problem,"))
         return;
@@ -148,8 +182,8 @@ static void write_header(const char *path)
     if (!file)
         die(path);
     fputs("problem,searcher,seed", file);
-    for (int n = EVERY; n <= TRIALS; n += EVERY)
-        fprintf(file, ",r%d", n);
+    for (int i = 1; i <= columns(args); i++)
+        fprintf(file, ",r%d", i * EVERY);
     fputs("\n", file);
     fclose(file);
 }
@@ -215,7 +249,9 @@ static arguments parse(int argc, char **argv)
         else if (strcmp(argv[i], "--parallel") == 0)
             args.parallel = atoi(value) < 1 ? 1 : atoi(value) > PARALLEL ? PARALLEL : atoi(value);
         else if (strcmp(argv[i], "--trials") == 0)
-            args.trials = atoi(value) < TRIALS ? atoi(value) : TRIALS;
+            args.trials = atoi(value) < MOST_TRIALS ? atoi(value) : MOST_TRIALS;
+        else if (strcmp(argv[i], "--noise") == 0)
+            args.noise = atof(value);
         else if (strcmp(argv[i], "--dims") == 0)
             args.dims = atoi(value) > 8 ? 8 : atoi(value) < 2 ? 2 : atoi(value);
         else if (strcmp(argv[i], "--first") == 0)
@@ -243,14 +279,17 @@ int main(int argc, char **argv)
         return 2;
     }
     char label[64];
-    snprintf(label, sizeof label, args.parallel > 1 ? "cadre-%s-%d" : "cadre-%s", args.searcher, args.parallel);
+    int used =
+        snprintf(label, sizeof label, args.parallel > 1 ? "cadre-%s-%d" : "cadre-%s", args.searcher, args.parallel);
+    if (args.noise > 0)
+        snprintf(label + used, sizeof label - (size_t)used, "-noise%g", args.noise);
     args.label = args.label ? args.label : label;
     int count = bench_problems_load(args.data);
     if (count < 0) {
         fprintf(stderr, "bench_search: the tables below %s do not read\n", args.data);
         return 1;
     }
-    write_header(args.out);
+    write_header(&args, args.out);
     for (int seed = args.first; seed < args.first + args.seeds; seed++)
         for (int i = 0; i < count; i++)
             if (!args.only || strcmp(args.only, bench_problem_name(i)) == 0)

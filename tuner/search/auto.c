@@ -21,7 +21,9 @@
  * together cost some seconds (2.0 in 8 dimensions, 5.8 in 32, 2.5 in 100): before 200 results where there are more, or
  * where so many trials are planned that each must be a cheap one. No clock is looked at: how fast a machine is changes
  * no suggestion.
- * Noise is gp's own business, which fits it.
+ * Noise is gp's own business, which fits it. Measured with noise of 0.03, 0.1 and 0.3 of what there is to be gained
+ * (bench/search/results/noise.txt): after 200 trials the regret is 0.63, 0.78 and 0.96 times tpe's alone and 0.59, 1.00
+ * and 1.20 times that of cmaes; a rough function would look as noisy as the last.
  *
  * Each of them is told everything that happened, as if the trials of the others came from elsewhere, and none before it
  * has to suggest something: auto keeps one log of what happened, and who is to suggest first hears the rest of it. So a
