@@ -25,7 +25,7 @@ static void workers(void **state)
         assert_run_clean(name);
         assert_int_equal(store_int(name, "SELECT count(*) FROM cadre_reports"), 3);
         assert_string_equal(store_text(name, "SELECT state FROM trials"), "COMPLETE");
-        assert_string_equal(store_text(name, "SELECT launcher || ' ' || num_workers || ' ' || cause || ' ' || rank FROM cadre_attempts") + 5, 
+        assert_string_equal(store_text(name, "SELECT launcher || ' ' || num_workers || ' ' || cause || ' ' || rank FROM cadre_attempts") + 5,
                             world == 1 ? "1 finished -1" : world == 2 ? "2 finished -1" : world == 3 ? "3 finished -1" : "4 finished -1");
         assert_string_equal(job_answer(name, "attempts"), "1");
         assert_string_equal(job_answer(name, "reports"), "3");
