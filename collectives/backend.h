@@ -18,7 +18,7 @@
 #include <string.h>
 
 enum {
-    COLLECTIVES_ABI = 3,    /* of this file; a module that says another number is refused */
+    COLLECTIVES_ABI = 4,    /* of this file; a module that says another number is refused */
     COLLECTIVES_CARD = 128, /* bytes a backend may tell all ranks about its own before scores are taken */
     COLLECTIVES_WHY = 160,  /* bytes of a reason, its end included */
     COLLECTIVES_TEXT = 384, /* bytes that collectives_describe may write, its end included */
@@ -97,9 +97,9 @@ typedef struct collectives_backend {
     int (*broadcast)(void *self, collectives_op *op);
     int (*barrier)(void *self, collectives_op *op);
 
-    /* Begin an all-reduce; `op` is the front's and lives until it is complete. Does not block for a peer. The front
-     * begins the next only when this one is complete. Optional, together with test and wait: without them the front
-     * calls all_reduce inside cadre_wait, and inside cadre_test, which then does block. */
+    /* Begin an all-reduce or a reduce-scatter; `op` is the front's and lives until it is complete. Does not block for a
+     * peer. The front begins the next only when this one is complete. Optional, together with test and wait: without
+     * them the front calls the blocking operation inside cadre_wait, and inside cadre_test, which then does block. */
     int (*start)(void *self, collectives_op *op);
     /* Go on with what was begun as far as can be without a peer; *done tells whether it is complete. */
     int (*test)(void *self, collectives_op *op, bool *done);
@@ -165,6 +165,9 @@ static inline bool collectives_same_host(const collectives_place *place, int a, 
 int collectives_agree(const cadre_oob *oob, double timeout_s, int status, const char *stage);
 /* The same among ranks that messages call ranks[0], ranks[1], ...; NULL: 0, 1, ... */
 int collectives_agree_among(const cadre_oob *oob, const int *ranks, double timeout_s, int status, const char *stage);
+
+/* The slot of op->kind, which is none of alloc. */
+int collectives_operate(const collectives_backend *backend, void *self, collectives_op *op);
 
 /* The backends there are, best known first; NULL ends the list. */
 const collectives_backend *const *collectives_registry(void);

@@ -146,34 +146,44 @@ static int run(cadre_comm *comm, int (*slot)(void *, collectives_op *), collecti
     return collectives_outcome(comm, status);
 }
 
+int collectives_operate(const collectives_backend *backend, void *self, collectives_op *op)
+{
+    switch (op->kind) {
+    case COLLECTIVES_REDUCE_SCATTER:
+        return backend->reduce_scatter(self, op);
+    case COLLECTIVES_ALL_GATHER:
+        return backend->all_gather(self, op);
+    case COLLECTIVES_BROADCAST:
+        return backend->broadcast(self, op);
+    case COLLECTIVES_BARRIER:
+        return backend->barrier(self, op);
+    default:
+        return backend->all_reduce(self, op);
+    }
+}
+
 int cadre_all_reduce(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op)
 {
     int status = collectives_check(comm, "all_reduce", data, count, dtype, op);
-    if (status)
-        return status;
-    return run(
-        comm, comm->backend->all_reduce,
-        (collectives_op){
-            .kind = COLLECTIVES_ALL_REDUCE, .input = data, .output = data, .count = count, .dtype = dtype, .op = op});
+    return status ? status : run(comm, comm->backend->all_reduce, collectives_all_reduce_op(data, count, dtype, op));
+}
+
+int collectives_check_scatter(const cadre_comm *comm, const char *call, const void *input, const void *output,
+                              size_t count, cadre_dtype dtype, cadre_op op)
+{
+    int status = collectives_check(comm, call, input, count, dtype, op);
+    if (!status)
+        status = collectives_check(comm, call, output, count, dtype, op);
+    return status ? status : check_overlap(comm, call, output, input, count * cadre_dtype_size(dtype));
 }
 
 int cadre_reduce_scatter(cadre_comm *comm, const void *input, void *output, size_t count, cadre_dtype dtype,
                          cadre_op op)
 {
-    int status = collectives_check(comm, "reduce_scatter", input, count, dtype, op);
-    if (!status)
-        status = collectives_check(comm, "reduce_scatter", output, count, dtype, op);
-    if (!status)
-        status = check_overlap(comm, "reduce_scatter", output, input, count * cadre_dtype_size(dtype));
-    if (status)
-        return status;
-    return run(comm, comm->backend->reduce_scatter,
-               (collectives_op){.kind = COLLECTIVES_REDUCE_SCATTER,
-                                .input = input,
-                                .output = output,
-                                .count = count,
-                                .dtype = dtype,
-                                .op = op});
+    int status = collectives_check_scatter(comm, "reduce_scatter", input, output, count, dtype, op);
+    return status ? status
+                  : run(comm, comm->backend->reduce_scatter,
+                        collectives_reduce_scatter_op(input, output, count, dtype, op));
 }
 
 int cadre_all_gather(cadre_comm *comm, const void *input, void *output, size_t count, cadre_dtype dtype)

@@ -42,8 +42,24 @@ int collectives_outcome(cadre_comm *comm, int status);
 /* Check the arguments that all-reduces have in common. */
 int collectives_check(const cadre_comm *comm, const char *call, const void *data, size_t count, cadre_dtype dtype,
                       cadre_op op);
+/* All of a reduce-scatter's. */
+int collectives_check_scatter(const cadre_comm *comm, const char *call, const void *input, const void *output,
+                              size_t count, cadre_dtype dtype, cadre_op op);
 /* Set started, stall and deadline from now. */
 void collectives_set_clock(const cadre_comm *comm, collectives_op *op);
+
+static inline collectives_op collectives_all_reduce_op(void *data, size_t count, cadre_dtype dtype, cadre_op op)
+{
+    return (collectives_op){
+        .kind = COLLECTIVES_ALL_REDUCE, .input = data, .output = data, .count = count, .dtype = dtype, .op = op};
+}
+
+static inline collectives_op collectives_reduce_scatter_op(const void *input, void *output, size_t count,
+                                                           cadre_dtype dtype, cadre_op op)
+{
+    return (collectives_op){
+        .kind = COLLECTIVES_REDUCE_SCATTER, .input = input, .output = output, .count = count, .dtype = dtype, .op = op};
+}
 
 /* Complete every request that was started, before an operation that comes later. */
 int collectives_drain(cadre_comm *comm);

@@ -1,5 +1,5 @@
 /*
- * Requests: all-reduces that were started and not yet waited for. They form a queue; the backend knows only the oldest,
+ * Requests: operations that were started and not yet waited for. They form a queue; the backend knows only the oldest,
  * so a backend need not keep two operations apart, and all ranks complete them in the same order.
  */
 #include "base/mem.h"
@@ -82,7 +82,7 @@ static int complete_head(cadre_comm *comm)
         if (!status)
             status = backend->wait(comm->self, &first->op);
     } else {
-        status = backend->all_reduce(comm->self, &first->op);
+        status = collectives_operate(backend, comm->self, &first->op);
     }
     comm->late_ns += first->op.late_ns;
     if (status)
@@ -108,27 +108,22 @@ void collectives_drop_requests(cadre_comm *comm)
     }
 }
 
-int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op,
-                           cadre_request **request)
+/* A request for `op` at the end of the queue, begun if it can be; its arguments are checked. */
+static int start(cadre_comm *comm, collectives_op op, cadre_request **request)
 {
-    if (!request)
-        return base_error(CADRE_EINVAL, "all_reduce_start: nowhere to put the request");
-    int status = collectives_check(comm, "all_reduce_start", data, count, dtype, op);
-    if (!status)
-        status = collectives_usable(comm);
+    int status = collectives_usable(comm);
     if (status)
         return status;
     cadre_request *fresh = base_calloc(1, sizeof *fresh);
     if (!fresh)
         return collectives_outcome(comm, CADRE_ENOMEM);
     fresh->comm = comm;
-    fresh->op = (collectives_op){
-        .kind = COLLECTIVES_ALL_REDUCE, .input = data, .output = data, .count = count, .dtype = dtype, .op = op};
+    fresh->op = op;
     memcpy(fresh->label, comm->label, sizeof fresh->label);
     if (fresh->label[0])
         fresh->op.label = fresh->label;
     collectives_set_clock(comm, &fresh->op);
-    if (count == 0) {
+    if (op.count == 0) {
         fresh->done = true;
     } else {
         if (comm->tail)
@@ -143,6 +138,24 @@ int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dty
     }
     *request = fresh;
     return CADRE_OK;
+}
+
+int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op,
+                           cadre_request **request)
+{
+    if (!request)
+        return base_error(CADRE_EINVAL, "all_reduce_start: nowhere to put the request");
+    int status = collectives_check(comm, "all_reduce_start", data, count, dtype, op);
+    return status ? status : start(comm, collectives_all_reduce_op(data, count, dtype, op), request);
+}
+
+int cadre_reduce_scatter_start(cadre_comm *comm, const void *input, void *output, size_t count, cadre_dtype dtype,
+                               cadre_op op, cadre_request **request)
+{
+    if (!request)
+        return base_error(CADRE_EINVAL, "reduce_scatter_start: nowhere to put the request");
+    int status = collectives_check_scatter(comm, "reduce_scatter_start", input, output, count, dtype, op);
+    return status ? status : start(comm, collectives_reduce_scatter_op(input, output, count, dtype, op), request);
 }
 
 int cadre_wait(cadre_comm *comm, cadre_request **request)

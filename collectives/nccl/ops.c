@@ -319,26 +319,7 @@ static int host_outcome(nccl *n, const collectives_op *op, int status)
 
 static int host_operate(nccl *n, collectives_op *op)
 {
-    const collectives_backend *host = n->host->backend;
-    void *self = n->host->self;
-    int status;
-    switch (op->kind) {
-    case COLLECTIVES_REDUCE_SCATTER:
-        status = host->reduce_scatter(self, op);
-        break;
-    case COLLECTIVES_ALL_GATHER:
-        status = host->all_gather(self, op);
-        break;
-    case COLLECTIVES_BROADCAST:
-        status = host->broadcast(self, op);
-        break;
-    case COLLECTIVES_BARRIER:
-        status = host->barrier(self, op);
-        break;
-    default:
-        status = host->all_reduce(self, op);
-    }
-    return host_outcome(n, op, status);
+    return host_outcome(n, op, collectives_operate(n->host->backend, n->host->self, op));
 }
 
 /* The companion knows one operation at a time: the front's oldest. */

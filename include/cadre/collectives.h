@@ -175,6 +175,10 @@ CADRE_API int cadre_barrier(cadre_comm *comm);
 CADRE_API int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op,
                                      cadre_request **request);
 
+/** The same for a reduce-scatter; `input` and `output` as there. Requests of both kinds are one queue. */
+CADRE_API int cadre_reduce_scatter_start(cadre_comm *comm, const void *input, void *output, size_t count,
+                                         cadre_dtype dtype, cadre_op op, cadre_request **request);
+
 /** Wait until `*request` is complete (on a GPU: have the stream wait for it), free it and set it to NULL. NULL inside is
  *  fine. */
 CADRE_API int cadre_wait(cadre_comm *comm, cadre_request **request);

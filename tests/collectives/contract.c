@@ -193,23 +193,32 @@ static void every_operation(cadre_comm *comm, enum placement where, size_t count
     CHECK(cadre_barrier(comm) == CADRE_OK);
 }
 
-/* Requests: in order, out of order, polled, with blocking operations between them, and none at all. */
+/* Requests of both kinds in one queue: in order, out of order, polled, with blocking operations between them, and none
+ * at all. */
 static void requests(cadre_comm *comm, enum placement where, size_t count)
 {
     enum { N = 4 };
     int rank = cadre_comm_rank(comm), world = cadre_comm_world(comm);
-    float *wanted = malloc(count * sizeof *wanted);
-    reference_reduced(wanted, world, 0, count, CADRE_FLOAT32, CADRE_MEAN);
+    size_t nbytes = count * sizeof(float), all = count * (size_t)world;
+    float *wanted[2] = {malloc(nbytes), malloc(nbytes)};
+    reference_reduced(wanted[0], world, 0, count, CADRE_FLOAT32, CADRE_MEAN);
+    reference_reduced(wanted[1], world, count * (size_t)rank, count, CADRE_FLOAT32, CADRE_MEAN);
     for (int way = 0; way < 4; way++) {
         cadre_request *request[N] = {NULL};
-        void *memory[N];
-        char *data[N];
+        void *memory[N], *other;
+        char *data[N], *result[N], *apart = place(comm, where, nbytes, 0, &other);
         for (int i = 0; i < N; i++) {
-            data[i] = place(comm, where, count * sizeof(float), 0, &memory[i]);
-            put_input(where, data[i], rank, 0, count, CADRE_FLOAT32);
+            data[i] = place(comm, where, all * sizeof(float), 0, &memory[i]);
+            put_input(where, data[i], rank, 0, all, CADRE_FLOAT32);
         }
-        for (int i = 0; i < N; i++)
-            CHECK(cadre_all_reduce_start(comm, data[i], count, CADRE_FLOAT32, CADRE_MEAN, &request[i]) == CADRE_OK);
+        for (int i = 0; i < N; i++) {
+            bool scatter = i % 2;
+            result[i] = !scatter ? data[i] : i == 1 ? apart : data[i] + (size_t)rank * nbytes;
+            CHECK((scatter ? cadre_reduce_scatter_start(comm, data[i], result[i], count, CADRE_FLOAT32, CADRE_MEAN,
+                                                        &request[i])
+                           : cadre_all_reduce_start(comm, data[i], count, CADRE_FLOAT32, CADRE_MEAN, &request[i])) ==
+                  CADRE_OK);
+        }
         if (way == 3)
             one_all_reduce(comm, PLAIN, 100, CADRE_FLOAT64, CADRE_SUM);
         for (int i = 0; i < N; i++) {
@@ -218,17 +227,21 @@ static void requests(cadre_comm *comm, enum placement where, size_t count)
             while (!done)
                 CHECK(cadre_test(comm, &request[k], &done) == CADRE_OK);
             CHECK(cadre_wait(comm, &request[k]) == CADRE_OK && request[k] == NULL);
-            check_result(where, data[k], wanted, count, CADRE_FLOAT32, true, CADRE_MEAN);
+            check_result(where, result[k], wanted[k % 2], count, CADRE_FLOAT32, true, CADRE_MEAN);
         }
         for (int i = 0; i < N; i++)
             unplace(comm, where, memory[i]);
+        unplace(comm, where, other);
     }
     cadre_request *none = NULL;
     bool done = false;
     CHECK(cadre_wait(comm, &none) == CADRE_OK && cadre_test(comm, &none, &done) == CADRE_OK && done);
     CHECK(cadre_all_reduce_start(comm, NULL, 0, CADRE_FLOAT32, CADRE_SUM, &none) == CADRE_OK && none);
     CHECK(cadre_wait(comm, &none) == CADRE_OK && !none);
-    free(wanted);
+    CHECK(cadre_reduce_scatter_start(comm, NULL, NULL, 0, CADRE_FLOAT32, CADRE_SUM, &none) == CADRE_OK && none);
+    CHECK(cadre_wait(comm, &none) == CADRE_OK && !none);
+    free(wanted[0]);
+    free(wanted[1]);
 }
 
 static void registered_memory(cadre_comm *comm)
@@ -301,6 +314,10 @@ static void bad_arguments(const cadre_oob *oob, const char *backend)
           CADRE_EINVAL);
     CHECK(cadre_all_gather(comm, (char *)data + 8 * oob->rank + 4, data, 2, CADRE_FLOAT32) == CADRE_EINVAL);
     CHECK(cadre_all_reduce_start(comm, data, 1, CADRE_FLOAT32, CADRE_SUM, NULL) == CADRE_EINVAL);
+    CHECK(cadre_reduce_scatter_start(comm, data, data, 1, CADRE_FLOAT32, CADRE_SUM, NULL) == CADRE_EINVAL);
+    CHECK(cadre_reduce_scatter_start(comm, data, (char *)data + 8 * oob->rank + 4, 2, CADRE_FLOAT32, CADRE_SUM,
+                                     &request) == CADRE_EINVAL &&
+          !request);
     CHECK(cadre_test(comm, &request, NULL) == CADRE_EINVAL && cadre_wait(comm, NULL) == CADRE_EINVAL);
     CHECK(cadre_comm_alloc(comm, 0, &memory) == CADRE_EINVAL && !memory);
     CHECK(cadre_test(comm, &request, &done) == CADRE_OK);

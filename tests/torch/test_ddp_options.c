@@ -364,43 +364,46 @@ static int one_step(cadre_session *session, cadre_ddp *ddp, ct_module *model, ct
     return step_in_parts(session, ddp, model, optim, step, 1, 0.5, norm);
 }
 
-/* A sharded run and one that is not leave the same parameters, on all ranks: the same bits, but that the norm to clip by is added up in another
- * order. */
+/* A run, a sharded one, and one that overlaps besides leave the same parameters, on all ranks: the same bits, but that shards add up the norm to
+ * clip by in another order. */
 static int check_shards(cadre_session *session, int which, cadre_ddp_wire wire, int parts, double most)
 {
+    enum { WHOLE, SHARDED, OVERLAPPING, WAYS };
     int status = CADRE_OK, world = cadre_session_world(session);
-    static double values[2][ROOM];
-    size_t count[2];
-    double norms[2] = {0, 0};
-    int64_t elements[2];
-    for (int sharded = 0; sharded < 2; sharded++) {
+    static double values[WAYS][ROOM];
+    size_t count[WAYS];
+    double norms[WAYS] = {0};
+    int64_t elements[WAYS];
+    for (int way = 0; way < WAYS; way++) {
         cadre_ddp *ddp = NULL;
         ct_optim *optim = NULL;
         ct_module *model = make_model(5 + (uint64_t)cadre_session_rank(session), CT_FLOAT32);
-        cadre_ddp_options options = {.sharded = sharded, .bucket_nbytes = 700, .wire = wire};
+        cadre_ddp_options options = {.sharded = way != WHOLE, .overlap = way == OVERLAPPING, .bucket_nbytes = 700, .wire = wire};
         status = cadre_ddp_new(&ddp, model, cadre_session_comm(session), &options);
         if (!status)
             status = make_optim(cadre_ddp_shards(ddp), which, &optim);
         for (int64_t step = 0; step < 6 && !status; step++)
-            status = step_in_parts(session, ddp, model, optim, step, parts, most, &norms[sharded]);
-        elements[sharded] = state_elements(optim);
+            status = step_in_parts(session, ddp, model, optim, step, parts, most, &norms[way]);
+        elements[way] = state_elements(optim);
         ct_optim_free(optim);
         cadre_ddp_free(ddp); /* the parameters are the model's own again */
         if (!status)
-            status = read_parameters(model, values[sharded], ROOM, &count[sharded]);
+            status = read_parameters(model, values[way], ROOM, &count[way]);
         uint64_t hash = cadre_module_hash(model), first = hash;
         ct_module_free(model);
         TRY(status);
         TRY(cadre_broadcast(cadre_session_comm(session), &first, 1, CADRE_INT64, 0));
         EXPECT(first == hash);
     }
-    EXPECT(count[0] == count[1] && fabs(norms[0] - norms[1]) <= 1e-5 * norms[0]);
+    EXPECT(count[WHOLE] == count[SHARDED] && fabs(norms[WHOLE] - norms[SHARDED]) <= 1e-5 * norms[WHOLE]);
     if (most > 0)
-        for (size_t i = 0; i < count[0]; i++)
-            EXPECT(fabs(values[0][i] - values[1][i]) <= 1e-5 * (fabs(values[0][i]) + 0.1));
+        for (size_t i = 0; i < count[WHOLE]; i++)
+            EXPECT(fabs(values[WHOLE][i] - values[SHARDED][i]) <= 1e-5 * (fabs(values[WHOLE][i]) + 0.1));
     else
-        EXPECT(memcmp(values[0], values[1], count[0] * sizeof values[0][0]) == 0);
-    EXPECT(elements[1] < elements[0] / world + 16 * 8 * 2 * world);
+        EXPECT(memcmp(values[WHOLE], values[SHARDED], count[WHOLE] * sizeof values[0][0]) == 0);
+    EXPECT(count[OVERLAPPING] == count[SHARDED] && norms[OVERLAPPING] == norms[SHARDED]);
+    EXPECT(memcmp(values[OVERLAPPING], values[SHARDED], count[SHARDED] * sizeof values[0][0]) == 0);
+    EXPECT(elements[SHARDED] < elements[WHOLE] / world + 16 * 8 * 2 * world && elements[OVERLAPPING] == elements[SHARDED]);
 done:
     return status;
 }

@@ -118,10 +118,8 @@ static int take_options(cadre_ddp *ddp, const cadre_ddp_options *options)
         return status;
     if (ddp->options.sharded && ddp->options.find_unused)
         return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: a sharded optimiser steps whole buckets, so find_unused has no meaning with it");
-    if (ddp->options.sharded && ddp->options.overlap)
-        return cadre_fail(CADRE_ENOTSUP, "cadre_ddp_new: overlap and sharded do not go together yet");
     ddp->sharded = ddp->options.sharded && (cadre_comm_world(ddp->comm) > 1 || is_on_host(ddp->model));
-    ddp->overlap = !ddp->options.sharded && (ddp->options.overlap || cadre_comm_device(ddp->comm) >= 0);
+    ddp->overlap = ddp->options.overlap || cadre_comm_device(ddp->comm) >= 0;
     ddp->wish_apart = ddp->sharded || (cadre_comm_world(ddp->comm) > 1 && cadre_comm_device(ddp->comm) >= 0);
     return CADRE_OK;
 }
