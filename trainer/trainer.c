@@ -148,10 +148,11 @@ static int fit_launched(const cadre_trainer *trainer, double begun, cadre_result
     return status < 0 ? base_error(status, "%s", message) : CADRE_OK;
 }
 
-/* What is there goes before any rank opens it, since they meet only later; and that it can be written is looked at before anything is begun. */
-static int replace_timeline(const char *path)
+int fit_replace_timeline(const char *path)
 {
     struct stat old;
+    if (!path)
+        return CADRE_OK;
     if (stat(path, &old) == 0 && !S_ISREG(old.st_mode))
         return base_error(CADRE_EINVAL, "run.timeline \"%s\" is not a plain file", path);
     unlink(path);
@@ -183,8 +184,8 @@ int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, c
             _exit(code);
         }
         bool attached = own.scaling.launcher == CADRE_LAUNCH_AUTO && collectives_mpi_present(&rank, &world);
-        if (own.run.timeline && !worker_is_underway() && (!attached || rank == 0))
-            status = replace_timeline(own.run.timeline);
+        if (!worker_is_underway() && (!attached || rank == 0))
+            status = fit_replace_timeline(own.run.timeline);
         if (worker_is_underway())
             status = CADRE_OK;
         else if (attached)

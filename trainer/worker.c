@@ -172,11 +172,12 @@ static int say_ready(trainer_link *link, int rank, const cadre_comm *comm)
 /* Its failure is said and is not the run's. */
 static void open_timeline(const cadre_trainer *trainer, const cadre_session *session)
 {
-    char title[64], host[48] = "?";
+    char title[96], host[48] = "?";
     if (!trainer->run.timeline)
         return;
     gethostname(host, sizeof host - 1);
-    snprintf(title, sizeof title, "rank %d, attempt %d, %s", session->rank, session->attempt, host);
+    const char *trial = strrchr(session->directory, '/');
+    snprintf(title, sizeof title, "%.15s, rank %d, attempt %d, %s", trial ? trial + 1 : session->directory, session->rank, session->attempt, host);
     if (base_timeline_open(trainer->run.timeline, title, session->rank) != CADRE_OK)
         base_log(CADRE_LOG_WARN, "trainer", "%s", cadre_error_message());
 }

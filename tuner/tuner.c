@@ -459,7 +459,9 @@ static int start(const cadre_tuner *options, cadre_tuner_result *result)
         return CADRE_OK; /* of a later call of fit */
     if (collectives_mpi_present(&rank, &world))
         return base_error(CADRE_ENOTSUP, "a tuner starts its own workers: start the program without mpirun or srun, and set scaling.launcher to CADRE_LAUNCH_MPIRUN for trials under MPI");
-    int status = CADRE_OK;
+    int status = options->sim ? CADRE_OK : fit_replace_timeline(options->trainer->run.timeline);
+    if (status != CADRE_OK)
+        return status;
     worker_prepare(); /* once for all that the zygote forks */
     if (!options->sim && options->trainer->scaling.launcher != CADRE_LAUNCH_MPIRUN && !launch_cannot_fork(&what))
         status = zygote_start(&zygote, run_forked, (void *)(uintptr_t)options->trainer);

@@ -65,7 +65,7 @@ typedef struct cadre_run_config {
     cadre_progress_mode progress;
     const char *metric; /* the objective, as Optuna and `cadre ls` show it; NULL: checkpoint.score_metric, else the first reported */
     double time_budget_s; /* after so many seconds of this call the workers save at their next step or report and leave, to be resumed; 0: no limit */
-    const char *timeline; /* file for a Chrome trace of what each rank did when (cadre/timeline.h); one that is there is replaced. NULL: none */
+    const char *timeline; /* file for a Chrome trace of what each rank did when (cadre/timeline.h); one that is there is replaced; a tuner's trials share it. NULL: none */
 } cadre_run_config;
 
 /** What becomes of a report in which a metric is NaN (infinities are recorded and no more). */

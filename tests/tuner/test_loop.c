@@ -1,8 +1,10 @@
 /* The tuner's loop: simulated and on processes, stopped, killed and taken up again. */
 #include "experiment.h"
 
+#include "base/buffer.h"
 #include "base/io.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -205,6 +207,34 @@ static void failures_are_told(void **state)
     assert_true(result.trials < 8);
 }
 
+/* One timeline of all trials, and what was there before is gone. */
+static void a_timeline(void **state)
+{
+    (void)state;
+    char path[128], title[32];
+    base_buffer text = {0};
+    snprintf(path, sizeof path, "%s/trace.json", folder);
+    FILE *old = fopen(path, "w");
+    assert_non_null(old);
+    fputs("of another run", old);
+    fclose(old);
+    cadre_trainer trainer = {.train = train, .run = {.name = "traced", .storage = folder, .timeline = path}};
+    cadre_tuner tuner = {.trainer = &trainer, .metric = "score", .space = space, .num_samples = 3, .seed = 1};
+    assert_int_equal(cadre_tuner_fit(&tuner, NULL), CADRE_OK);
+    assert_int_equal(base_read_file(path, 1 << 20, &text), CADRE_OK);
+    json_t *events = json_loadb((const char *)text.data, text.length, 0, NULL);
+    assert_true(json_is_array(events));
+    json_decref(events);
+    for (int trial = 0; trial < 3; trial++) {
+        snprintf(title, sizeof title, "\"trial-%05d, rank 0, ", trial);
+        assert_non_null(memmem(text.data, text.length, title, strlen(title)));
+    }
+    base_buffer_free(&text);
+    trainer.run.timeline = folder;
+    assert_int_equal(cadre_tuner_fit(&tuner, NULL), CADRE_EINVAL);
+    assert_non_null(strstr(cadre_error_message(), "is not a plain file"));
+}
+
 /* ---- grids: a sample is a walk over all combinations ---- */
 
 static const cadre_param grids[] = {CADRE_LOGUNIFORM("lr", 1e-4, 1e-1), CADRE_GRID("kind", "a", "b"), CADRE_GRID_INT("n", 1, 2, 3), CADRE_END};
@@ -333,6 +363,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_scheduler_that_is_dropped, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(processes_do_as_simulated, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(failures_are_told, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_timeline, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(grids_are_walked, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(wrong_options, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(survives_kills, make_folder, remove_folder),
