@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static int print_flags(const json_t *params)
 {
@@ -30,6 +31,18 @@ static int print_flags(const json_t *params)
     return CLI_DONE;
 }
 
+/* Plain YAML for a text: letters first, and no word that means something else. */
+static bool is_plain_key(const char *name)
+{
+    static const char *const words[] = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", NULL};
+    if (!name[0] || strchr("0123456789.-", name[0]) || name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789.-")])
+        return false;
+    for (const char *const *word = words; *word; word++)
+        if (strcasecmp(name, *word) == 0)
+            return false;
+    return true;
+}
+
 /* JSON's texts are YAML's; a number is written as flags have it. */
 static int print_yaml(const json_t *params)
 {
@@ -38,9 +51,7 @@ static int print_yaml(const json_t *params)
     json_object_foreach((json_t *)(uintptr_t)params, name, value)
     {
         json_t *key = json_string(name);
-        bool plain = name[0] && !name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789.-")];
-        bool number = strchr("0123456789.-", name[0]) != NULL;
-        char *left = plain && !number ? strdup(name) : json_dumps(key, JSON_ENCODE_ANY);
+        char *left = is_plain_key(name) ? strdup(name) : json_dumps(key, JSON_ENCODE_ANY);
         char *right = json_is_string(value) ? json_dumps(value, JSON_ENCODE_ANY) : cli_param_value(value);
         if (left && right)
             printf("%s: %s\n", left, right);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/terminal.h"
 #include "trainer/group.h"
 
 #include <errno.h>
@@ -56,8 +57,8 @@ static void print_ring(char *const *ring, int64_t seen, int lines)
         if ((back = strrchr(line, '\r')))
             line = back + 1;
         for (char *at = line; *at; at++)
-            if ((unsigned char)*at < 0x20 && *at != '\t')
-                *at = '?';
+            if (*at != '\t')
+                memset(at, '?', (size_t)base_terminal_control(at));
         printf("    %.300s\n", line);
     }
 }

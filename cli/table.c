@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include "base/mem.h"
+#include "base/terminal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,9 +19,9 @@ struct cli_table {
 /* What a terminal would obey becomes spaces, other than `but`. */
 static void make_plain(char *text, const char *but)
 {
-    for (unsigned char *at = (unsigned char *)text; *at; at++)
-        if ((*at < 0x20 || *at == 0x7f) && !strchr(but, *at))
-            *at = ' ';
+    for (char *at = text; *at; at++)
+        if (!strchr(but, *at))
+            memset(at, ' ', (size_t)base_terminal_control(at));
 }
 
 void cli_vprint(FILE *out, const char *fmt, va_list args)

@@ -1,6 +1,7 @@
 /* Checks on text before it enters the store: one bad name or value would make Optuna refuse the whole study. */
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/terminal.h"
 #include "tracking/internal.h"
 
 #include <jansson.h>
@@ -45,8 +46,8 @@ char *tracking_one_line(const char *text)
         size_t length = character(at);
         if (!length)
             *at = '?';
-        else if (*at < 0x20 || *at == 0x7f)
-            *at = ' ';
+        else
+            memset(at, ' ', (size_t)base_terminal_control((char *)at));
         at += length ? length : 1;
     }
     return copy;

@@ -177,16 +177,16 @@ static void test_show_plain(void **state)
 {
     (void)state;
     int64_t experiment;
-    assert_ok(tracking_experiment(store, "evil\033[31m\r", "loss\033]0;x\a", TRACKING_MINIMIZE, &experiment));
+    assert_ok(tracking_experiment(store, "evil\033[31m\r\302\233" "2J", "loss\033]0;x\a", TRACKING_MINIMIZE, &experiment));
     assert_ok(tracking_exec(store, "UPDATE trials SET datetime_start = '9' || char(27) || '[2J'", NULL));
     assert_ok(tracking_commit(store, true));
     assert_int_equal(cadre("show runs/first/cadre.db"), 0);
     expect("last activity 9 [2J UTC\n");
-    expect("experiment evil [31m  (");
+    expect("experiment evil [31m   2J (");
     expect("objective: minimize loss ]0;x ");
-    assert_null(strpbrk(output, "\033\r\a"));
+    assert_null(strpbrk(output, "\033\r\a\302"));
     assert_int_equal(cadre("show runs/first/cadre.db --trial 0"), 1);
-    expect("cadre: experiment evil [31m  has no trial 0\n");
+    expect("cadre: experiment evil [31m   2J has no trial 0\n");
     assert_null(strchr(output, '\033'));
 }
 

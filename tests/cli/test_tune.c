@@ -51,6 +51,8 @@ static void test_line(void **state)
     assert_int_equal(strncmp(output, "--lr 0.", 7), 0);
     RUNS(0, "cadre best first --yaml");
     assert_int_equal(strncmp(output, "lr: 0.", 6), 0);
+    RUNS(0, "cadre tune --name words -n 1 --metric loss --min -- ./bowl --lr '~uniform(0, 1)' --No '~choice(yes, no)' && cadre best words --yaml");
+    expect("\n\"No\": \""); /* or another reader takes it for false */
     RUNS(0, "cadre best first --json --trial 2");
     json_t *config = json_loads(output, 0, NULL);
     assert_true(json_is_real(json_object_get(config, "lr")));
@@ -70,7 +72,7 @@ static void test_line(void **state)
     RUNS(0, "cadre resume first -n 2 --quiet && cadre ls");
     expect("first\tended\t0\t8\t0\t0\tloss");
     RUNS(2, "cadre rm first < /dev/null");
-    RUNS(0, "cadre rm first --yes && ls runs");
+    RUNS(0, "cadre rm first --yes && cadre rm words --yes && ls runs");
     assert_string_equal(output, "");
 }
 
