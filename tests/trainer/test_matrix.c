@@ -92,7 +92,7 @@ static void strike_worker(const struct mode *mode, const struct moment *moment, 
     snprintf(words, sizeof words, "%s failures=1 %s fault=%s:%s@%d %s", mode->words, stops ? "hang=1" : "", moment->point, fault->action, rank, new_marker());
     /* Before its first step nothing but the collectives' deadline watches a worker. */
     if (stops && strcmp(moment->point, "train:1") == 0)
-        snprintf(words, sizeof words, "%s failures=1 timeout=1.5 fault=%s:%s@%d %s", mode->words, moment->point, fault->action, rank, new_marker());
+        snprintf(words, sizeof words, "%s failures=1 timeout=3 fault=%s:%s@%d %s", mode->words, moment->point, fault->action, rank, new_marker());
     print_message("          %s, %s, rank %d%s\n", moment->name, fault->name, rank, mode->name);
     job_expect(name, words, "OK");
     if (file_exists(in_scratch("marker")))
