@@ -199,7 +199,7 @@ static void one_at_a_time(void **state)
         snprintf(words, sizeof words, "%s every=2 fault=checkpoint_write:1:slow+", behind_ways[i]);
         job job = job_start(name, words);
         int most = 0;
-        for (int looks = 0; looks < 500 && !file_exists(in_scratch("%s.out", name)); looks++) {
+        for (int looks = 0; looks < 8000 && !file_exists(in_scratch("%s.out", name)); looks++) {
             int now = entries_with(name, ".tmp-");
             most = now > most ? now : most;
             usleep(3000);
