@@ -1,7 +1,9 @@
 /*
  * Writing what another core is to read. Where that core has read the same lines before, an ordinary store has to take
- * each line back from its cache first, one after the other: measured on Zen 4, 26 ns a line of 64 bytes, ten times what
- * the copy itself takes. Stores past the caches do not.
+ * each line back from its cache first. On AMD's processors one after the other: measured on Zen 4, 26 ns a line of 64
+ * bytes, ten times what the copy itself takes. Stores past the caches do not. On Intel's (Sapphire Rapids) many are
+ * taken back at once, and going by way of the memory costs a quarter of an all-reduce of four ranks. More are on their
+ * way when they are asked for before they are written, which shortens an all-reduce of two ranks by a fifth.
  */
 #include "reduce.h"
 
@@ -12,6 +14,21 @@
 #endif
 
 enum { LINE = 64, SMALL = 2048 };
+
+static int forced = -1;
+
+void collectives_stream_force(int pays) { forced = pays; }
+
+bool collectives_stream_pays(void)
+{
+    if (forced >= 0)
+        return forced;
+#if defined(__SSE2__)
+    return __builtin_cpu_is("amd");
+#else
+    return false;
+#endif
+}
 
 void collectives_stream(void *restrict to, const void *restrict from, size_t nbytes)
 {
@@ -37,4 +54,13 @@ void collectives_stream(void *restrict to, const void *restrict from, size_t nby
     }
 #endif
     memcpy(to, from, nbytes);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("prfchw")))
+#endif
+void collectives_claim(const void *memory, size_t nbytes)
+{
+    for (size_t at = 0; at < nbytes; at += LINE)
+        __builtin_prefetch((const char *)memory + at, 1);
 }

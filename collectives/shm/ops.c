@@ -10,9 +10,9 @@
  * each rank reduces its own slice straight from all the others and writes the result to all. STAGED  otherwise, or when
  * it is small: pieces go through the staging area. Each rank copies a piece in; after the barrier each takes what it
  * needs out of everybody's. One barrier a piece, since the next piece goes to another buffer. SLICED  a large staged
- * all-reduce of more than two ranks, where it would be a waste that every rank reduces everything: after the barrier
- * each reduces its slice, after the next one all copy the result out. Three buffers: while piece k is copied
- * in, k - 1 is reduced and k - 2 copied out.
+ * all-reduce, where it would be a waste that every rank reduces everything: after the barrier each reduces its slice,
+ * after the next one all copy the result out (two ranks that hand over lose by it). Three buffers: while piece k is
+ * copied in, k - 1 is reduced and k - 2 copied out.
  *
  * A staging buffer is free for piece k when all have passed the barrier after the one in which k - 3 was reduced; as
  * s->slot counts on over operations, that holds between them, too. Likewise a note: when a rank writes note n + 2, all
@@ -80,21 +80,22 @@ static void slice_of(const shm *s, int rank, size_t count, size_t size, size_t *
 }
 
 /*
- * Between two ranks a sum is written into the other's buffer, too, where nobody will read it. A core that has only read
- * a line shares it, and the other has to take it back before it can write there again; one that has written it hands it
- * over whole, which is several times faster. With more ranks stream.c does what can be done.
+ * Where it is dear: between two ranks a sum is written into the other's buffer, too, where nobody will read it. A core
+ * that has only read a line shares it, and the other has to take it back before it can write there again; one that has
+ * written it hands it over whole, which is several times faster. With more ranks stream.c does what can be done.
  */
 static bool hands_over(const shm *s, const struct shm_task *t)
 {
-    return s->world == 2 && (t->kind == COLLECTIVES_ALL_REDUCE || t->kind == COLLECTIVES_REDUCE_SCATTER);
+    return s->control->dear && s->world == 2 &&
+           (t->kind == COLLECTIVES_ALL_REDUCE || t->kind == COLLECTIVES_REDUCE_SCATTER);
 }
 
 static void copy_in(const shm *s, const struct shm_task *t, char *to, const char *from, size_t nbytes)
 {
-    if (hands_over(s, t))
-        memcpy(to, from, nbytes);
-    else
+    if (s->control->dear && !hands_over(s, t))
         collectives_stream(to, from, nbytes);
+    else
+        memcpy(to, from, nbytes);
 }
 
 /* Copy piece `at` into the own staging buffer `slot`. */
@@ -107,8 +108,8 @@ static void stage_in(shm *s, const struct shm_task *t, size_t at, uint64_t slot)
     if (t->way == SLICED) { /* nobody reads the own slice */
         size_t lo, hi, count = piece_count(t, at);
         slice_of(s, s->rank, count, t->size, &lo, &hi);
-        collectives_stream(to, t->input + from, lo * t->size);
-        collectives_stream(to + hi * t->size, t->input + from + hi * t->size, (count - hi) * t->size);
+        copy_in(s, t, to, t->input + from, lo * t->size);
+        copy_in(s, t, to + hi * t->size, t->input + from + hi * t->size, (count - hi) * t->size);
         return;
     }
     if (t->kind != COLLECTIVES_REDUCE_SCATTER) {
@@ -157,19 +158,37 @@ static void stage_out(shm *s, const struct shm_task *t, size_t at, uint64_t slot
     }
 }
 
+/* Reduce `count` elements into `to` and `shown`, which others have read before, a part after the other. */
+static void reduce_and_show(const shm *s, const struct shm_task *t, const char *const *from, char *to, char *shown,
+                            size_t count)
+{
+    size_t part = COLLECTIVES_CLAIM / t->size;
+    for (size_t at = 0; at < count; at += part) {
+        size_t some = smaller(part, count - at), offset = at * t->size;
+        const void *those[SHM_RANKS_MAX];
+        for (int r = 0; r < s->world; r++)
+            those[r] = from[r] + offset;
+        collectives_claim(shown + offset, some * t->size);
+        collectives_reduce((void *[]){to + offset, shown + offset}, 2, those, s->world, some, t->dtype, t->op);
+    }
+}
+
 /* Reduce the own slice of piece `at` out of everybody's buffer `slot`, and put it where nobody has anything. */
 static void reduce_staged_slice(shm *s, const struct shm_task *t, size_t at, uint64_t slot)
 {
     size_t lo, hi;
-    const void *from[SHM_RANKS_MAX];
+    const char *from[SHM_RANKS_MAX];
     slice_of(s, s->rank, piece_count(t, at), t->size, &lo, &hi);
     size_t where = (at * t->piece + lo) * t->size;
     for (int r = 0; r < s->world; r++)
         from[r] = r == s->rank ? t->input + where : stage(s, r, slot) + lo * t->size;
-    void *to = t->output + where;
-    if (hi > lo)
-        collectives_reduce(&to, 1, from, s->world, hi - lo, t->dtype, t->op);
-    collectives_stream(stage(s, s->rank, slot) + lo * t->size, to, (hi - lo) * t->size);
+    char *to = t->output + where, *shown = stage(s, s->rank, slot) + lo * t->size;
+    if (!s->control->dear) {
+        reduce_and_show(s, t, from, to, shown, hi - lo);
+    } else if (hi > lo) {
+        collectives_reduce((void *[]){to}, 1, (const void *const *)from, s->world, hi - lo, t->dtype, t->op);
+        copy_in(s, t, shown, to, (hi - lo) * t->size);
+    }
 }
 
 static void copy_slices_out(shm *s, const struct shm_task *t, size_t at, uint64_t slot)
@@ -303,7 +322,8 @@ static int agree(shm *s, const collectives_op *op, struct shm_task *t, char **th
             return collectives_shm_fail(s, op, CADRE_EMISMATCH, "the ranks' buffers lie in different allocations");
         theirs[r] = (char *)region->base[r] + note->offset;
     }
-    t->way = direct ? DIRECT : t->kind == COLLECTIVES_ALL_REDUCE && s->world > 2 && t->pieces > 1 ? SLICED : STAGED;
+    bool sliced = t->kind == COLLECTIVES_ALL_REDUCE && t->pieces > 1 && !hands_over(s, t);
+    t->way = direct ? DIRECT : sliced ? SLICED : STAGED;
     *some_late = !direct && staged < s->world;
     return CADRE_OK;
 }

@@ -56,6 +56,7 @@ struct shm_control {
     char text[512]; /* the first error's words */
     uint64_t chunk; /* bytes of a staging buffer, as rank 0 has decided */
     uint64_t small; /* up to so many bytes one barrier and a copy beat two barriers and none; likewise */
+    bool dear;      /* a line that another core has read is dear to write again (stream.c); likewise */
     struct shm_seat seats[];
 };
 

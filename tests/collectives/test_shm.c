@@ -1,6 +1,8 @@
 /* The contract, for the shm backend: ranks as processes and as threads. */
 #include "contract.h"
 
+#include "collectives/reduce.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,6 +43,23 @@ CASE(THREADS, 3)
 CASE(THREADS, 4)
 CASE(THREADS, 7)
 
+static void check_results(const cadre_oob *oob, void *user)
+{
+    (void)user;
+    contract_results(oob, "shm");
+}
+
+/* As on a processor of the other kind, which copies another way. */
+static void test_other_copies(void **state)
+{
+    (void)state;
+    collectives_stream_force(!collectives_stream_pays());
+    watchdog("the contract, shm, other copies", 300);
+    for (int world = 2; world <= 3; world++)
+        ranks_run(THREADS, world, -1, check_results, NULL);
+    collectives_stream_force(-1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -55,6 +74,7 @@ int main(void)
         cmocka_unit_test(test_THREADS_3),
         cmocka_unit_test(test_THREADS_4),
         cmocka_unit_test(test_THREADS_7),
+        cmocka_unit_test(test_other_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
