@@ -24,6 +24,8 @@ int run(const char *fmt, ...)
     assert_non_null(pipe);
     size_t length = fread(output, 1, sizeof output - 1, pipe);
     output[length] = '\0';
+    for (char rest[4096]; fread(rest, 1, sizeof rest, pipe) > 0;) /* or it would end by a pipe that nobody reads */
+        ;
     int status = pclose(pipe);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
