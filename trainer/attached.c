@@ -120,6 +120,8 @@ int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *resul
         opened = run_open(&run, trainer, begun, true);
         run.progress.live = false; /* mpirun gives its ranks a terminal of its own, whatever reads it */
         if (opened == CADRE_OK)
+            fit_drop_timeline(trainer->run.timeline);
+        if (opened == CADRE_OK)
             opened = run_attempt_begin(&run, oob.world, "attached");
         if (opened == CADRE_OK && !(own_start = run_start_message(&run, fit_threads(trainer, oob.world))))
             opened = CADRE_ENOMEM;

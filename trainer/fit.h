@@ -16,9 +16,10 @@ int fit_attached(const cadre_trainer *trainer, double begun, cadre_result *resul
 /** The checks of a trainer's options, but for what the machine must have for them. CADRE_EINVAL names the option. */
 int fit_check(const cadre_trainer *trainer);
 
-/** What is at run.timeline goes before any rank opens it, since they meet only later; and that it can be written is looked at before anything is begun.
- *  NULL is fine. */
-int fit_replace_timeline(const char *path);
+/** Can run.timeline be written? Before anything is begun; what is there stays. NULL is fine. */
+int fit_check_timeline(const char *path);
+/** What is there goes when the run is opened, and before any rank opens the file: they meet only later. NULL is fine. */
+void fit_drop_timeline(const char *path);
 
 /** Cores that this process may use, and GPUs that the machine has. */
 int fit_cores(void);

@@ -140,6 +140,7 @@ static int fit_launched(const cadre_trainer *trainer, double begun, cadre_result
         zygote_stop(&zygote);
         return base_error(status, "%s", message);
     }
+    fit_drop_timeline(trainer->run.timeline);
     status = inproc ? fit_inproc(&run) : fit_controlled(&run, &zygote);
     char message[BASE_ERROR_MAX];
     snprintf(message, sizeof message, "%s", cadre_error_message());
@@ -148,20 +149,27 @@ static int fit_launched(const cadre_trainer *trainer, double begun, cadre_result
     return status < 0 ? base_error(status, "%s", message) : CADRE_OK;
 }
 
-int fit_replace_timeline(const char *path)
+int fit_check_timeline(const char *path)
 {
     struct stat old;
     if (!path)
         return CADRE_OK;
-    if (stat(path, &old) == 0 && !S_ISREG(old.st_mode))
+    bool there = stat(path, &old) == 0;
+    if (there && !S_ISREG(old.st_mode))
         return base_error(CADRE_EINVAL, "run.timeline \"%s\" is not a plain file", path);
-    unlink(path);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | (there ? 0 : O_CREAT | O_EXCL), 0600);
     if (fd < 0)
         return base_errno(errno, "run.timeline \"%s\"", path);
     close(fd);
-    unlink(path);
+    if (!there)
+        unlink(path);
     return CADRE_OK;
+}
+
+void fit_drop_timeline(const char *path)
+{
+    if (path)
+        unlink(path);
 }
 
 int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, cadre_result *result, size_t result_size)
@@ -185,7 +193,7 @@ int cadre_trainer_fit_sized(const cadre_trainer *trainer, size_t trainer_size, c
         }
         bool attached = own.scaling.launcher == CADRE_LAUNCH_AUTO && collectives_mpi_present(&rank, &world);
         if (!worker_is_underway() && (!attached || rank == 0))
-            status = fit_replace_timeline(own.run.timeline);
+            status = fit_check_timeline(own.run.timeline);
         if (worker_is_underway())
             status = CADRE_OK;
         else if (attached)

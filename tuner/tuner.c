@@ -422,6 +422,8 @@ static int run_experiment(tuner *tuner, zygote *zygote, cadre_tuner_result *resu
         status = make_core(tuner);
     if (status == CADRE_OK)
         status = open_experiment(tuner);
+    if (status == CADRE_OK && !tuner->options->sim)
+        fit_drop_timeline(tuner->options->trainer->run.timeline);
     if (status == CADRE_OK)
         status = tuner->options->sim ? tuner_simulate(tuner) : tuner_loop(tuner, zygote);
     if (status == CADRE_OK)
@@ -459,7 +461,7 @@ static int start(const cadre_tuner *options, cadre_tuner_result *result)
         return CADRE_OK; /* of a later call of fit */
     if (collectives_mpi_present(&rank, &world))
         return base_error(CADRE_ENOTSUP, "a tuner starts its own workers: start the program without mpirun or srun, and set scaling.launcher to CADRE_LAUNCH_MPIRUN for trials under MPI");
-    int status = options->sim ? CADRE_OK : fit_replace_timeline(options->trainer->run.timeline);
+    int status = options->sim ? CADRE_OK : fit_check_timeline(options->trainer->run.timeline);
     if (status != CADRE_OK)
         return status;
     worker_prepare(); /* once for all that the zygote forks */

@@ -230,6 +230,10 @@ static void a_timeline(void **state)
         assert_non_null(memmem(text.data, text.length, title, strlen(title)));
     }
     base_buffer_free(&text);
+    assert_int_equal(cadre_tuner_fit(&tuner, NULL), CADRE_EEXIST); /* refused, it leaves what is there */
+    assert_int_equal(base_read_file(path, 1 << 20, &text), CADRE_OK);
+    assert_non_null(memmem(text.data, text.length, "trial-00002", 11));
+    base_buffer_free(&text);
     trainer.run.timeline = folder;
     assert_int_equal(cadre_tuner_fit(&tuner, NULL), CADRE_EINVAL);
     assert_non_null(strstr(cadre_error_message(), "is not a plain file"));
