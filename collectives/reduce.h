@@ -11,14 +11,15 @@
 void collectives_reduce(void *const *to, int copies, const void *const *from, int world, size_t count,
                         cadre_dtype dtype, cadre_op op);
 
-/* memcpy past the caches, for what other ranks are to read where that pays; see stream.c. */
+/* What other ranks are to read; see stream.c. Is a line that another core has read dear to write again? */
+bool collectives_writing_is_dear(void);
+/* For tests: 0 or 1 whatever the processor is, -1 by the processor. Before there are threads. */
+void collectives_force_dear(int dear);
+/* Where it is: memcpy past the caches. */
 void collectives_stream(void *restrict to, const void *restrict from, size_t nbytes);
-bool collectives_stream_pays(void);
-/* Ask for the lines there, which are to be written. COLLECTIVES_CLAIM: bytes, best at a time. */
+/* Where it is not: ask for lines just before they are written, best COLLECTIVES_CLAIM bytes at a time. */
 enum { COLLECTIVES_CLAIM = 1024 };
 void collectives_claim(const void *memory, size_t nbytes);
-/* For tests: 0 or 1 whatever the processor is, -1 by the processor. Before there are threads. */
-void collectives_stream_force(int pays);
 
 /*
  * For a reduction in two steps, within hosts and between them: bfloat16 goes as float32 in between, and a mean is

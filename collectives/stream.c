@@ -17,9 +17,9 @@ enum { LINE = 64, SMALL = 2048 };
 
 static int forced = -1;
 
-void collectives_stream_force(int pays) { forced = pays; }
+void collectives_force_dear(int dear) { forced = dear; }
 
-bool collectives_stream_pays(void)
+bool collectives_writing_is_dear(void)
 {
     if (forced >= 0)
         return forced;

@@ -29,7 +29,8 @@ static const char *const way_names[WAYS] = {"registered",    "unregistered", "ba
                                             "MPI_Allreduce", "mpi_backend",  "gloo"};
 /* A round's order; the next one's has each number one higher. In six rounds each way follows each other once (Williams
  * 1949): what the one before leaves in the caches, where it helps or harms, does so to all. */
-static const int first_round[WAYS] = {0, 1, 5, 2, 4, 3};
+static const int first_round[] = {0, 1, 5, 2, 4, 3};
+_Static_assert(sizeof first_round / sizeof *first_round == WAYS, "another number of ways needs another order");
 enum { ROUNDS_MAX = 2001, SIZES_MAX = 32 };
 
 struct bench {

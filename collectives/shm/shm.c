@@ -1,6 +1,6 @@
 /* The shm backend's set-up, memory and table. */
-#include "collectives/reduce.h"
 #include "shm.h"
+#include "collectives/reduce.h"
 
 #include "base/error.h"
 #include "base/io.h"
@@ -181,7 +181,7 @@ static int shm_init(const collectives_place *place, void **self)
     if (oob->rank == 0) {
         s->control->chunk = chunk;
         s->control->small = s->spin ? 4 << 10 : 16 << 10;
-        s->control->dear = collectives_stream_pays();
+        s->control->dear = collectives_writing_is_dear();
         atomic_store(&s->control->canceller, -1);
     }
     for (int r = 0; r < oob->world; r++)

@@ -175,7 +175,7 @@ CADRE_API int cadre_barrier(cadre_comm *comm);
 CADRE_API int cadre_all_reduce_start(cadre_comm *comm, void *data, size_t count, cadre_dtype dtype, cadre_op op,
                                      cadre_request **request);
 
-/** The same for a reduce-scatter; `input` and `output` as there. Requests of both kinds are one queue. */
+/** The same for a reduce-scatter, `input` and `output` as in cadre_reduce_scatter. Requests of both kinds are one queue. */
 CADRE_API int cadre_reduce_scatter_start(cadre_comm *comm, const void *input, void *output, size_t count,
                                          cadre_dtype dtype, cadre_op op, cadre_request **request);
 

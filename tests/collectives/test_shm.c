@@ -53,11 +53,11 @@ static void check_results(const cadre_oob *oob, void *user)
 static void test_other_copies(void **state)
 {
     (void)state;
-    collectives_stream_force(!collectives_stream_pays());
+    collectives_force_dear(!collectives_writing_is_dear());
     watchdog("the contract, shm, other copies", 300);
     for (int world = 2; world <= 3; world++)
         ranks_run(THREADS, world, -1, check_results, NULL);
-    collectives_stream_force(-1);
+    collectives_force_dear(-1);
 }
 
 int main(void)

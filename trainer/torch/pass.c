@@ -88,15 +88,13 @@ static int exchange_bucket(cadre_ddp *ddp, int index)
     struct bucket *bucket = &ddp->buckets[index];
     void *memory = bucket->wire ? bucket->wire : bucket->memory;
     cadre_dtype dtype = bucket->wire ? CADRE_BFLOAT16 : bucket->dtype;
-    if (!ddp->sharded && ddp->overlap)
-        return cadre_all_reduce_start(ddp->comm, memory, bucket->count, dtype, CADRE_MEAN, &bucket->request);
     if (!ddp->sharded)
-        return cadre_all_reduce(ddp->comm, memory, bucket->count, dtype, ddp->logical ? CADRE_SUM : CADRE_MEAN);
+        return ddp->overlap ? cadre_all_reduce_start(ddp->comm, memory, bucket->count, dtype, CADRE_MEAN, &bucket->request)
+                            : cadre_all_reduce(ddp->comm, memory, bucket->count, dtype, ddp->logical ? CADRE_SUM : CADRE_MEAN);
     size_t each = bucket->count / (size_t)cadre_comm_world(ddp->comm);
     char *own = (char *)memory + (size_t)cadre_comm_rank(ddp->comm) * each * cadre_dtype_size(dtype);
-    if (ddp->overlap)
-        return cadre_reduce_scatter_start(ddp->comm, memory, own, each, dtype, CADRE_MEAN, &bucket->request);
-    return cadre_reduce_scatter(ddp->comm, memory, own, each, dtype, CADRE_MEAN);
+    return ddp->overlap ? cadre_reduce_scatter_start(ddp->comm, memory, own, each, dtype, CADRE_MEAN, &bucket->request)
+                        : cadre_reduce_scatter(ddp->comm, memory, own, each, dtype, CADRE_MEAN);
 }
 
 static int launch_bucket(cadre_ddp *ddp, int index)
